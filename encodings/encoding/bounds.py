@@ -1,0 +1,45 @@
+"""What is known of a proxy's intermediate values over a domain: named intervals that only ever tighten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from problems.interval import Interval
+
+
+def input_key(layer: int) -> str:
+    """Return the name of the values that enter latent layer `layer` (its pre-activations)."""
+    return f"input[{layer}]"
+
+
+def shift_key(layer: int) -> str:
+    """Return the name of the scalar shift of hypersimplex layer `layer`."""
+    return f"shift[{layer}]"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Intervals by name; see `input_key`, `shift_key`, and the quantities that a problem adds (such as "flow").
+
+    Attributes:
+        box: the latent box on which they hold.
+        intervals: the intervals; input[k] for k = number of layers bounds the decision.
+        cutoff: if not None, they hold only where the gap is at least this, in the problem's unit.
+    """
+
+    box: Interval
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    cutoff: float | None = None
+
+    def __getitem__(self, key: str) -> Interval:
+        return self.intervals[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.intervals
+
+    def tightened(self, key: str, interval: Interval) -> Bounds:
+        """Return these bounds with `key` intersected with `interval`."""
+        old = self.intervals.get(key)
+        new = interval if old is None else old.intersect(interval)
+        return replace(self, intervals={**self.intervals, key: new})

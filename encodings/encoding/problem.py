@@ -1,0 +1,102 @@
+"""What a problem contributes to a formulation: its feasible set Y(x) and the cost of a decision, by problem type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import singledispatch
+from typing import Any
+
+import pyomo.environ as pyo
+
+from encoding.block import Entry, Value
+from encoding.bounds import Bounds
+from problems.domain import Domain
+from problems.interval import Interval, Vector
+from problems.parametric import ParametricProblem
+
+
+@dataclass
+class Decision:
+    """A decision inside a model.
+
+    Attributes:
+        values: (n_y,) y.
+        cost: c(x, y) in units of the problem's objective_scale.
+        targets: quantities worth tightening, under the names that `Bounds` uses.
+    """
+
+    values: list[Value]
+    cost: Any
+    targets: dict[str, list[Entry]] = field(default_factory=dict)
+
+
+@singledispatch
+def encode_optimum(problem: ParametricProblem, block: pyo.Block, domain: Domain, latent: Sequence[Value]) -> Decision:
+    """Write y in Y(x) on `block` for x = T w + t, and return y with its cost, to be minimised.
+
+    Args:
+        problem: the problem.
+        block: an empty Pyomo block.
+        domain: of the latent vector.
+        latent: (n_w,) w.
+    """
+    raise NotImplementedError(f"no encoding for the problem type {type(problem).__name__}")
+
+
+@singledispatch
+def encode_cost(
+    problem: ParametricProblem,
+    block: pyo.Block,
+    domain: Domain,
+    latent: Sequence[Value],
+    decision: Sequence[Value],
+    bounds: Bounds,
+) -> Decision:
+    """Write the cost of a given decision exactly, also where it is maximised.
+
+    Args:
+        problem, block, domain, latent: as `encode_optimum`.
+        decision: (n_y,) the proxy's y.
+        bounds: of the problem's own quantities (see `linear_quantities`).
+    """
+    raise NotImplementedError(f"no encoding for the problem type {type(problem).__name__}")
+
+
+@singledispatch
+def encode_optimality(
+    problem: ParametricProblem, block: pyo.Block, domain: Domain, latent: Sequence[Value], optimum: Decision
+) -> None:
+    """Add the optimality conditions of P(x) to an encoded optimum: what the bilevel formulation has and the compact omits.
+
+    Raises:
+        NotImplementedError: the problem has no such conditions (it is not convex).
+    """
+    raise NotImplementedError(f"no bilevel formulation for the problem type {type(problem).__name__}; use compact")
+
+
+@dataclass(frozen=True)
+class LinearQuantity:
+    """Quantities of_decision y + of_latent w + constant of a decision and the latent vector.
+
+    Attributes:
+        of_decision: (m, n_y).
+        of_latent: (m, n_w).
+        constant: (m,).
+    """
+
+    of_decision: Vector
+    of_latent: Vector
+    constant: Vector
+
+
+@singledispatch
+def linear_quantities(problem: ParametricProblem, domain: Domain) -> dict[str, LinearQuantity]:
+    """Return the problem's own quantities whose bounds `encode_cost` needs, under the names that `Bounds` uses."""
+    raise NotImplementedError(f"no quantities for the problem type {type(problem).__name__}")
+
+
+@singledispatch
+def quantity_bounds(problem: ParametricProblem, domain: Domain, decision: Interval) -> dict[str, Interval]:
+    """Return valid intervals of `linear_quantities` for every feasible decision in the box `decision` ((n_y,))."""
+    raise NotImplementedError(f"no bounds for the problem type {type(problem).__name__}")

@@ -1,0 +1,15 @@
+"""What can be wrong with a problem's data."""
+
+from solvers.errors import CertigapError
+
+
+class CaseError(CertigapError, ValueError):
+    """A grid case cannot be read, or describes a grid that cannot be dispatched."""
+
+
+class DomainError(CertigapError, ValueError):
+    """A domain is empty, or every input in it makes the problem infeasible."""
+
+
+class InputError(CertigapError, ValueError):
+    """An input or a decision has the wrong shape, or is not finite."""

@@ -1,0 +1,64 @@
+"""What the engine needs to know of a parametric optimization problem P(x): min c(x, y) s.t. y in Y(x)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from problems.domain import Domain
+
+
+class ParametricProblem(ABC):
+    """A family of optimization problems, one for each input x. Immutable.
+
+    Attributes:
+        kind: the family's name, as in a manifest ("dcopf").
+        name: the instance's name, as a user knows it.
+        unit: unit of the objective and so of every gap.
+    """
+
+    kind: str
+    name: str
+    unit: str
+
+    @property
+    @abstractmethod
+    def input_size(self) -> int:
+        """Number of entries of x."""
+
+    @property
+    @abstractmethod
+    def decision_size(self) -> int:
+        """Number of entries of y."""
+
+    @abstractmethod
+    def domain(self, u: float) -> Domain:
+        """Return the inputs within the relative size `u` of the nominal one; raises DomainError where none is left."""
+
+    @abstractmethod
+    def objective(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return c(x, y) ((batch,)) for x (batch, n_x) and y (batch, n_y), differentiable."""
+
+    @abstractmethod
+    def infeasibility(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return how far y is outside Y(x) ((batch,)), in the unit of y; 0 when feasible."""
+
+    @property
+    @abstractmethod
+    def objective_scale(self) -> float:
+        """Typical size of an objective coefficient; models are divided by it to suit the solvers' tolerances."""
+
+    @abstractmethod
+    def solve(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Return (Phi(x), an optimal y) for one x ((n_x,)), by a path that shares nothing with the engine's models.
+
+        Raises:
+            InputError: P(x) is infeasible.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return a sha256 over all data of the problem."""

@@ -1,0 +1,9 @@
+"""The layers a proxy is made of."""
+
+from proxies.layers.affine import Affine
+from proxies.layers.clamp import Clamp
+from proxies.layers.hypersimplex import Hypersimplex, hypersimplex
+from proxies.layers.layer import Layer
+from proxies.layers.relu import Relu
+
+__all__ = ["Affine", "Clamp", "Hypersimplex", "Layer", "Relu", "hypersimplex"]

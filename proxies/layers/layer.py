@@ -1,0 +1,22 @@
+"""What every layer of a proxy is: a float64 torch module from (its input, the proxy's input) to its output."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor, nn
+
+
+class Layer(nn.Module):
+    """One step of a proxy.
+
+    A layer that needs only the previous one ignores the proxy's own input x; a repair layer may use both.
+    """
+
+    @abstractmethod
+    def forward(self, h: Tensor, x: Tensor) -> Tensor:
+        """Return the layer's output ((batch, n_out)) for h ((batch, n_in)) and the proxy's input x ((batch, n_x))."""
+
+    def output_size(self, input_size: int) -> int:
+        """Return n_out for n_in = `input_size`; raises ProxyError where the layer cannot take that many."""
+        return input_size

@@ -1,0 +1,179 @@
+"""HiGHS, the default solver: free, in a wheel, no licence."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import highspy
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers.linear_model import LinearModel, Vector
+from solvers.session import MIP_GAP, Capability, OnProgress, Progress, Session, Solution, Status, check_point
+
+_STATUS = {
+    highspy.HighsModelStatus.kOptimal: Status.OPTIMAL,
+    highspy.HighsModelStatus.kModelEmpty: Status.OPTIMAL,
+    highspy.HighsModelStatus.kInfeasible: Status.INFEASIBLE,
+    highspy.HighsModelStatus.kUnbounded: Status.UNBOUNDED,
+    highspy.HighsModelStatus.kTimeLimit: Status.TIME_LIMIT,
+    highspy.HighsModelStatus.kInterrupt: Status.INTERRUPTED,
+    highspy.HighsModelStatus.kSolutionLimit: Status.NODE_LIMIT,
+    highspy.HighsModelStatus.kObjectiveBound: Status.CUTOFF,
+}
+_PRIMAL_SIMPLEX, _DUAL_SIMPLEX = 4, 1
+
+
+class HighsSession(Session):
+    """A model loaded into HiGHS.
+
+    HiGHS keeps one scheduler per process: a second session with another thread count fails silently, so every
+    session here uses one thread.
+    """
+
+    name = "highs"
+    capabilities = frozenset(Capability)
+
+    def __init__(self, model: LinearModel, seed: int = 0) -> None:
+        super().__init__(model, seed)
+        self._highs = highspy.Highs()
+        options = {"output_flag": False, "threads": 1, "random_seed": seed}
+        for key, value in options.items():
+            self._highs.setOptionValue(key, value)
+        self._highs.passModel(_as_highs(model))
+        self._is_mip = bool(model.integer.any())
+        self._cost_columns = np.flatnonzero(model.cost).astype(np.int32)
+        self._only_cost_changed = False
+
+    @classmethod
+    def version(cls) -> str:
+        return str(highspy.Highs().version())
+
+    def set_cost(self, columns: NDArray[np.int64], values: Vector, offset: float = 0.0) -> None:
+        old = self._cost_columns
+        self._highs.changeColsCost(old.size, old, np.zeros(old.size))
+        new = np.asarray(columns, dtype=np.int32)
+        self._highs.changeColsCost(new.size, new, np.asarray(values, dtype=np.float64))
+        self._highs.changeObjectiveOffset(float(offset))
+        self._cost_columns = new
+
+    def set_column_bounds(self, columns: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
+        index = np.asarray(columns, dtype=np.int32)
+        self._highs.changeColsBounds(
+            index.size, index, np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
+        )
+        self._only_cost_changed = False
+
+    def set_row_bounds(self, rows: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
+        index = np.asarray(rows, dtype=np.int32)
+        self._highs.changeRowsBounds(  # type: ignore[attr-defined]
+            index.size, index, np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
+        )
+        self._only_cost_changed = False
+
+    def solve(
+        self,
+        *,
+        time_limit: float = np.inf,
+        start: Vector | None = None,
+        mip_gap: float = MIP_GAP,
+        on_progress: OnProgress | None = None,
+    ) -> Solution:
+        highs = self._highs
+        # HiGHS counts the limit of a linear model over the life of the session, that of a MIP from its start.
+        used = 0.0 if self._is_mip else highs.getRunTime()
+        highs.setOptionValue("time_limit", max(0.0, time_limit) + used)
+        highs.setOptionValue("mip_rel_gap", mip_gap)
+        # A change of objective leaves the last basis primal feasible, any other change leaves it dual feasible.
+        highs.setOptionValue(
+            "simplex_strategy", _PRIMAL_SIMPLEX if self._only_cost_changed else _DUAL_SIMPLEX
+        )
+        if start is not None:
+            point = check_point(start, self.model.columns, "start")
+            known = np.flatnonzero(~np.isnan(point)).astype(np.int32)
+            highs.setSolution(known.size, known, point[known])
+        if on_progress is None or not self._is_mip:
+            highs.run()
+        else:
+            self._run_watched(on_progress)
+        if highs.getModelStatus() == highspy.HighsModelStatus.kUnboundedOrInfeasible:
+            return self._tell_apart()
+        self._only_cost_changed = True
+        return self._read()
+
+    def _tell_apart(self) -> Solution:
+        """Solve without objective: a feasible model was unbounded. Its dual bound then is -inf, not +inf."""
+        highs, every = self._highs, np.arange(self.model.columns, dtype=np.int32)
+        cost = np.array(highs.getLp().col_cost_)
+        highs.changeColsCost(every.size, every, np.zeros(every.size))
+        highs.run()
+        status = _STATUS.get(highs.getModelStatus(), Status.FAILED)
+        highs.changeColsCost(every.size, every, cost)
+        self._only_cost_changed = False
+        if status is Status.INFEASIBLE:
+            return Solution(status, np.inf, np.inf)
+        return Solution(Status.UNBOUNDED if status is Status.OPTIMAL else status, np.inf, -np.inf)
+
+    def _run_watched(self, on_progress: OnProgress) -> None:
+        began = time.monotonic()
+
+        def watch(event: Any) -> None:
+            data = event.data_out
+            now = Progress(
+                time.monotonic() - began,
+                _finite_or(data.mip_primal_bound, np.inf),
+                _finite_or(data.mip_dual_bound, -np.inf),
+                int(data.mip_node_count),
+            )
+            if on_progress(now):
+                event.interrupt()
+
+        self._highs.cbMipInterrupt.subscribe(watch)
+        try:
+            self._highs.run()
+        finally:
+            self._highs.cbMipInterrupt.unsubscribe(watch)
+
+    def _read(self) -> Solution:
+        highs = self._highs
+        status = _STATUS.get(highs.getModelStatus(), Status.FAILED)
+        info, point = highs.getInfo(), highs.getSolution()
+        has_point = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+        x = np.array(point.col_value) if has_point else None
+        objective = float(info.objective_function_value) if has_point else np.inf
+        if self._is_mip:
+            known = status is not Status.FAILED
+            dual_bound = _finite_or(info.mip_dual_bound, -np.inf) if known else -np.inf
+            dual_bound = np.inf if status is Status.INFEASIBLE else dual_bound
+            return Solution(status, objective, dual_bound, x, nodes=max(0, int(info.mip_node_count)))
+        duals = np.array(point.row_dual) if point.dual_valid else None
+        bound = {Status.OPTIMAL: objective, Status.INFEASIBLE: np.inf}.get(status, -np.inf)
+        ray = None
+        if status is Status.INFEASIBLE:
+            _, found, values = highs.getDualRay()
+            ray = np.array(values) if found else None
+        return Solution(status, objective, bound, x, duals, ray, iterations=int(info.simplex_iteration_count))
+
+    def close(self) -> None:
+        self._highs.clear()
+
+
+def _finite_or(value: float, otherwise: float) -> float:
+    return float(value) if abs(value) < highspy.kHighsInf else otherwise
+
+
+def _as_highs(model: LinearModel) -> highspy.HighsLp:
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = model.columns, model.rows
+    lp.col_cost_, lp.offset_ = model.cost, model.offset
+    lp.col_lower_, lp.col_upper_ = model.column_lower, model.column_upper
+    lp.row_lower_, lp.row_upper_ = model.row_lower, model.row_upper
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_ = model.matrix.indptr.astype(np.int32)
+    lp.a_matrix_.index_ = model.matrix.indices.astype(np.int32)
+    lp.a_matrix_.value_ = model.matrix.data
+    if model.integer.any():
+        kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
+        lp.integrality_ = [kinds[int(flag)] for flag in model.integer]
+    return lp

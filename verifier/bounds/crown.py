@@ -1,0 +1,183 @@
+"""Bounds of a proxy over a batch of latent boxes: intervals forward, CROWN backward, both rounded outward.
+
+Sources: Zhang et al. 2018 (CROWN), Singh et al. 2019 (DeepPoly).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from encoding.bounds import Bounds, input_key, shift_key
+from encoding.problem import linear_quantities, quantity_bounds
+from problems.domain import Domain
+from problems.interval import Interval
+from problems.parametric import ParametricProblem
+from proxies.layers import Affine, Hypersimplex, Layer
+from solvers.safe_bound import gamma
+from verifier.bounds.relaxation import Box, propagate, relax
+
+Method = Literal["interval", "crown"]
+
+
+@dataclass(frozen=True)
+class LayerBoxes:
+    """Limits of every layer's inputs (the last: of the outputs), and of the shifts, for a batch of latent boxes."""
+
+    inputs: list[Box]
+    shifts: list[Box | None]
+
+    @property
+    def source(self) -> Box:
+        return self.inputs[0]
+
+
+@dataclass(frozen=True)
+class LinearForm:
+    """of_values h + of_latent w + constant - error: (batch, m, n), (batch, m, n_w), (batch, m), (batch, m)."""
+
+    of_values: Tensor
+    of_latent: Tensor
+    constant: Tensor
+    error: Tensor
+
+
+def layer_boxes(layers: Sequence[Layer], source: Box, method: Method = "crown") -> LayerBoxes:
+    """Bound every layer over a batch of latent boxes.
+
+    Args:
+        layers: the proxy on the latent vector.
+        source: (batch, n_w) latent boxes.
+        method: "interval" only, or intersected with "crown".
+    """
+    known = LayerBoxes([source], [])
+    for k, layer in enumerate(layers):
+        out, shift = propagate(layer, known.inputs[k], source)
+        known.shifts.append(shift)
+        if method == "crown" and k > 0 and isinstance(layer, (Affine, Hypersimplex)):
+            eye = torch.eye(out.lower.shape[1], dtype=out.lower.dtype, device=out.lower.device)
+            out = out.intersect(quantity_box(layers[: k + 1], known, out, eye, None, None))
+        known.inputs.append(out)
+    return known
+
+
+def quantity_box(
+    layers: Sequence[Layer],
+    known: LayerBoxes,
+    out: Box,
+    of_decision: Tensor,
+    of_latent: Tensor | None,
+    constant: Tensor | None,
+    slopes: Mapping[int, Tensor] | None = None,
+) -> Box:
+    """Bound linear quantities of the last layer's outputs and the latent vector by back-substitution.
+
+    Args:
+        layers: from the latent vector to the outputs.
+        known: limits of every layer's inputs.
+        out: (batch, n) limits of the outputs.
+        of_decision: (m, n); of_latent: (m, n_w) or None; constant: (m,) or None.
+        slopes: see `relax`, by layer.
+    """
+    batch, width = known.source.lower.shape
+    m = of_decision.shape[0]
+    zeros = known.source.lower.new_zeros
+    a = of_decision.expand(batch, m, -1)
+    c = zeros(batch, m, width) if of_latent is None else of_latent.expand(batch, m, width)
+    b = zeros(batch, m) if constant is None else constant.expand(batch, m)
+    low = _lower(layers, known, out, LinearForm(a, c, b, zeros(batch, m)), slopes)
+    high = _lower(layers, known, out, LinearForm(-a, -c, -b, zeros(batch, m)), slopes)
+    return Box(low, -high)
+
+
+def _lower(
+    layers: Sequence[Layer], known: LayerBoxes, out: Box, form: LinearForm, slopes: Mapping[int, Tensor] | None
+) -> Tensor:
+    """Return (batch, m) a number below the form for every latent vector in its box."""
+    for k in range(len(layers) - 1, -1, -1):
+        layer, box = layers[k], known.inputs[k]
+        if isinstance(layer, Affine):
+            form = _through_affine(layer, box, form)
+            continue
+        if isinstance(layer, Hypersimplex):
+            form = _without_balance(layer, out if k == len(layers) - 1 else known.inputs[k + 1], form)
+        slope = None if slopes is None else slopes.get(k)
+        form = _through_lines(layer, box, known.shifts[k], slope, form)
+    source = known.source
+    total = form.of_values + form.of_latent
+    least = torch.minimum(total * source.lower[:, None], total * source.upper[:, None])
+    size = least.abs().sum(-1) + form.constant.abs()
+    return least.sum(-1) + form.constant - form.error - gamma(total.shape[-1] + 4) * size
+
+
+def _through_affine(layer: Affine, box: Box, form: LinearForm) -> LinearForm:
+    weight, bias = layer.matrix.detach().to(box.lower), layer.bias.detach().to(box.lower)
+    reach = box.magnitude @ weight.abs().T + bias.abs()
+    error = gamma(sum(weight.shape)) * torch.einsum("bmn,bn->bm", form.of_values.abs(), reach)
+    return LinearForm(
+        form.of_values @ weight, form.of_latent, form.constant + form.of_values @ bias, form.error + error
+    )
+
+
+def _through_lines(layer: Layer, box: Box, shift: Box | None, slope: Tensor | None, form: LinearForm) -> LinearForm:
+    lines = relax(layer, box, shift, slope)
+    up, down = form.of_values.clamp(min=0), form.of_values.clamp(max=0)
+    values = up * lines.low_slope[:, None] + down * lines.high_slope[:, None]
+    cuts = torch.einsum("bmn,bn->bm", up, lines.low_cut) + torch.einsum("bmn,bn->bm", down, lines.high_cut)
+    # A line's cut is computed from the ends of the box: its rounding is relative to their size, and so is a slope's.
+    reach = 8 * (box.magnitude + lines.low_cut.abs() + lines.high_cut.abs())
+    error = gamma(values.shape[-1]) * torch.einsum("bmn,bn->bm", form.of_values.abs(), reach)
+    return LinearForm(values, form.of_latent, form.constant + cuts, form.error + error)
+
+
+def _without_balance(layer: Hypersimplex, out: Box, form: LinearForm) -> LinearForm:
+    """Take mu times (sum of outputs = demand) out of the form: mu is the median coefficient, weighted by the ranges."""
+    a = form.of_values
+    order = a.argsort(-1)
+    width = (out.upper - out.lower)[:, None].expand_as(a).gather(-1, order).cumsum(-1)
+    middle = (width < width[..., -1:] / 2).sum(-1, keepdim=True).clamp(max=a.shape[-1] - 1)
+    mu = a.gather(-1, order).gather(-1, middle)
+    weight, constant = layer.demand_weight.to(a), layer.demand_constant.to(a)
+    size = out.magnitude.sum(-1, keepdim=True) + layer.lower.abs().sum() + layer.upper.abs().sum()
+    error = gamma(sum(a.shape[-1:]) + weight.numel()) * mu[..., 0].abs() * size
+    return LinearForm(a - mu, form.of_latent + mu * weight, form.constant + mu[..., 0] * constant, form.error + error)
+
+
+def proxy_bounds(
+    layers: Sequence[Layer], problem: ParametricProblem, domain: Domain, method: Method = "crown"
+) -> Bounds:
+    """Return the bounds of a proxy and of its problem's quantities over one domain.
+
+    Args:
+        layers: the proxy on the latent vector.
+        problem: adds its own quantities (such as branch flows).
+        domain: its box counts; its cuts are not used, which is safe.
+        method: "interval" or "crown".
+    """
+    box = domain.box
+    source = Box(torch.as_tensor(box.lower)[None], torch.as_tensor(box.upper)[None])
+    with torch.no_grad():
+        known = layer_boxes(layers, source, method)
+        bounds = Bounds(box)
+        for k, found in enumerate(known.inputs):
+            bounds = bounds.tightened(input_key(k), _interval(found))
+        for k, shift in enumerate(known.shifts):
+            if shift is not None:
+                bounds = bounds.tightened(shift_key(k), _interval(shift))
+        for key, interval in quantity_bounds(problem, domain, bounds[input_key(len(layers))]).items():
+            bounds = bounds.tightened(key, interval)
+        if method == "crown":
+            for key, quantity in linear_quantities(problem, domain).items():
+                parts = (quantity.of_decision, quantity.of_latent, quantity.constant)
+                tensors = [torch.as_tensor(part) for part in parts]
+                found = quantity_box(layers, known, known.inputs[-1], *tensors)
+                bounds = bounds.tightened(key, _interval(found))
+    return bounds
+
+
+def _interval(box: Box) -> Interval:
+    return Interval(box.lower[0].numpy().copy(), box.upper[0].numpy().copy())

@@ -1,0 +1,195 @@
+"""Linear relaxations of the layers, batched over sub-domains: the common ground of intervals and CROWN.
+
+Sources: Zhang et al. 2018 (CROWN), Singh et al. 2019 (DeepPoly). The relaxation of the hypersimplex is ours: a clamp
+of its input plus the interval of its shift, after a multiple of the balance row has been taken out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import singledispatch
+
+import torch
+from torch import Tensor
+
+from proxies.layers import Affine, Clamp, Hypersimplex, Layer, Relu
+from proxies.layers.hypersimplex import shift_to_demand
+from solvers.safe_bound import gamma
+
+
+@dataclass(frozen=True)
+class Box:
+    """Element-wise limits of a batch of vectors: (batch, n) each."""
+
+    lower: Tensor
+    upper: Tensor
+
+    @property
+    def magnitude(self) -> Tensor:
+        return torch.maximum(self.lower.abs(), self.upper.abs())
+
+    def intersect(self, other: Box) -> Box:
+        """Return the common part; crossings by rounding become the point between."""
+        lower, upper = torch.maximum(self.lower, other.lower), torch.minimum(self.upper, other.upper)
+        middle = (lower + upper) / 2
+        crossed = lower > upper
+        return Box(torch.where(crossed, middle, lower), torch.where(crossed, middle, upper))
+
+
+@dataclass(frozen=True)
+class Lines:
+    """low_slope h + low_cut <= layer(h) <= high_slope h + high_cut, entry by entry: (batch, n) each."""
+
+    low_slope: Tensor
+    low_cut: Tensor
+    high_slope: Tensor
+    high_cut: Tensor
+
+
+# ---------------------------------------------------------------------------------------------- intervals
+
+
+@singledispatch
+def propagate(layer: Layer, box: Box, source: Box) -> tuple[Box, Box | None]:
+    """Return the interval of a layer's outputs, and of its shift if it has one.
+
+    Args:
+        layer: the layer.
+        box: (batch, n_in) limits of its inputs.
+        source: (batch, n_w) limits of the latent vector.
+    """
+    raise NotImplementedError(f"no interval rule for a {type(layer).__name__} layer")
+
+
+@propagate.register
+def _(layer: Affine, box: Box, source: Box) -> tuple[Box, Box | None]:
+    weight, bias = layer.matrix.detach().to(box.lower), layer.bias.detach().to(box.lower)
+    middle, radius = (box.lower + box.upper) / 2, (box.upper - box.lower) / 2
+    centre, spread = middle @ weight.T + bias, radius @ weight.abs().T
+    error = gamma(weight.shape[1] + 4) * (box.magnitude @ weight.abs().T + bias.abs())
+    return Box(centre - spread - error, centre + spread + error), None
+
+
+@propagate.register
+def _(layer: Relu, box: Box, source: Box) -> tuple[Box, Box | None]:
+    return Box(torch.relu(box.lower), torch.relu(box.upper)), None
+
+
+@propagate.register
+def _(layer: Clamp, box: Box, source: Box) -> tuple[Box, Box | None]:
+    return Box(layer(box.lower, source.lower), layer(box.upper, source.upper)), None
+
+
+@propagate.register
+def _(layer: Hypersimplex, box: Box, source: Box) -> tuple[Box, Box | None]:
+    """Exact for independent inputs: an output rises with its own input and the demand, and falls with other inputs."""
+    low, high = layer.lower.to(box.lower), layer.upper.to(box.lower)
+    demand = _demand(layer, source)
+    shift = Box(
+        shift_to_demand(box.upper, demand.lower[:, 0], low, high)[:, None],
+        shift_to_demand(box.lower, demand.upper[:, 0], low, high)[:, None],
+    )
+    # Rounding of a sum of n limits, and of the division by the number of free entries.
+    size = low.abs().sum() + high.abs().sum() + demand.magnitude
+    error = gamma(4 * low.numel()) * size
+    shift = Box(shift.lower - error, shift.upper + error)
+    out = Box(
+        _extreme_outputs(box.lower, box.upper, demand.lower[:, 0], low, high, error, -1.0),
+        _extreme_outputs(box.upper, box.lower, demand.upper[:, 0], low, high, error, 1.0),
+    )
+    return out, shift
+
+
+def _extreme_outputs(
+    own: Tensor, others: Tensor, demand: Tensor, low: Tensor, high: Tensor, error: Tensor, sign: float
+) -> Tensor:
+    """Return each entry's output with its own input at `own`, the others at `others`: (batch, n)."""
+    batch, n = own.shape
+    eye = torch.eye(n, dtype=torch.bool, device=own.device)
+    points = torch.where(eye, own[:, :, None], others[:, None, :]).reshape(batch * n, n)
+    shift = shift_to_demand(points, demand.repeat_interleave(n), low, high).reshape(batch, n)
+    return torch.minimum(torch.maximum(own + shift + sign * error, low), high)
+
+
+def _demand(layer: Hypersimplex, source: Box) -> Box:
+    """Return the demand's interval ((batch, 1)), within what the limits can serve."""
+    a, c = layer.demand_weight.to(source.lower), layer.demand_constant.to(source.lower)
+    ends = torch.stack([a * source.lower, a * source.upper])
+    error = gamma(a.numel() + 2) * (source.magnitude @ a.abs() + c.abs())
+    least, most = layer.lower.sum(), layer.upper.sum()
+    lower = (ends.amin(0).sum(-1) + c - error).clamp(min=least, max=most)
+    upper = (ends.amax(0).sum(-1) + c + error).clamp(min=least, max=most)
+    return Box(lower[:, None], upper[:, None])
+
+
+# -------------------------------------------------------------------------------------- linear relaxations
+
+
+@singledispatch
+def relax(layer: Layer, box: Box, shift: Box | None, slope: Tensor | None) -> Lines:
+    """Return lines below and above an element-wise layer.
+
+    Args:
+        layer: the layer.
+        box: (batch, n) limits of its inputs.
+        shift: (batch, 1) limits of its shift, if it has one.
+        slope: (batch, n) in [0, 1], the free slope of the lower line of an open ReLU; None for the usual choice.
+    """
+    raise NotImplementedError(f"no linear relaxation for a {type(layer).__name__} layer")
+
+
+@relax.register
+def _(layer: Relu, box: Box, shift: Box | None, slope: Tensor | None) -> Lines:
+    low, high = box.lower, box.upper
+    on, off = low >= 0, high <= 0
+    chord = high / (high - low).clamp(min=torch.finfo(low.dtype).tiny)
+    free = (high > -low).to(low) if slope is None else slope
+    one, zero = torch.ones_like(low), torch.zeros_like(low)
+    low_slope = torch.where(on, one, torch.where(off, zero, free))
+    high_slope = torch.where(on, one, torch.where(off, zero, chord))
+    return Lines(low_slope, zero, high_slope, torch.where(on | off, zero, -chord * low))
+
+
+@relax.register
+def _(layer: Clamp, box: Box, shift: Box | None, slope: Tensor | None) -> Lines:
+    return _clamp_lines(box, box, layer.lower.to(box.lower), layer.upper.to(box.lower))
+
+
+@relax.register
+def _(layer: Hypersimplex, box: Box, shift: Box | None, slope: Tensor | None) -> Lines:
+    assert shift is not None, "a hypersimplex layer is relaxed with the interval of its shift"
+    low, high = layer.lower.to(box.lower), layer.upper.to(box.lower)
+    down = Box(box.lower + shift.lower, box.upper + shift.lower)
+    up = Box(box.lower + shift.upper, box.upper + shift.upper)
+    lines = _clamp_lines(down, up, low, high)
+    return Lines(
+        lines.low_slope,
+        lines.low_cut + lines.low_slope * shift.lower,
+        lines.high_slope,
+        lines.high_cut + lines.high_slope * shift.upper,
+    )
+
+
+def _clamp_lines(below: Box, above: Box, lo: Tensor, hi: Tensor) -> Lines:
+    """Return a line below clip(z, lo, hi) for z in `below` and one above it for z in `above`."""
+    low_slope, low_cut = _line_under(below, lo, hi)
+    # The line above is that below, seen upside down.
+    slope, cut = _line_under(Box(-above.upper, -above.lower), -hi, -lo)
+    return Lines(low_slope, low_cut, slope, -cut)
+
+
+def _line_under(z: Box, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (slope, cut) of a line on the convex envelope of clip(z, lo, hi): a flat one or the one that rises to z's end.
+
+    The envelope is flat at the value of the left end until the lower limit, then a chord to the right end.
+    """
+    l, u = z.lower, z.upper  # noqa: E741
+    lo, hi = torch.maximum(lo, l - 1), torch.minimum(hi, u + 1)  # Finite limits, same function on [l, u].
+    start = torch.minimum(torch.maximum(l, lo), u)
+    at_start = torch.minimum(torch.maximum(start, lo), hi)
+    at_end = torch.minimum(torch.maximum(u, lo), hi)
+    rise = ((at_end - at_start) / (u - start).clamp(min=torch.finfo(l.dtype).tiny)).clamp(0.0, 1.0)
+    # Of the two lines through (start, at_start), the one with the larger mean over [l, u] is the closer one.
+    steep = rise * ((l + u) / 2 - start) >= 0
+    slope = torch.where((start <= l) | steep, rise, torch.zeros_like(rise))
+    return slope, at_start - slope * start

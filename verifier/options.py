@@ -1,0 +1,55 @@
+"""What a user may choose about a verification, with the defaults and why they are so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from encoding.layers import Style
+from solvers.errors import CertigapError
+from verifier.attack import AttackOptions
+from verifier.bounds.crown import Method
+
+
+class OptionsError(CertigapError, ValueError):
+    """An option, or a combination of them, makes no sense."""
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """How to verify.
+
+    Attributes:
+        measure: the "absolute" gap in the problem's unit, or the "relative" one, divided by Phi(x).
+        threshold: only ask whether the gap can exceed this (in the measure's unit); None asks for its largest value.
+        tolerance: lower and upper count as equal when they differ by less than this share of the upper one.
+        time_limit: seconds for everything.
+        solver: see `solvers.registry.open_session`.
+        formulation, style: see the package `encoding`.
+        bounds: how the first bounds are made.
+        rounds: most rounds of LP tightening; 0 for none.
+        attack: how hard to attack first; `attack.rounds` = 0 for not at all.
+        use_cutoff: tighten and search only where the gap exceeds what the attack attained.
+        seed: of everything random.
+    """
+
+    measure: Literal["absolute", "relative"] = "absolute"
+    threshold: float | None = None
+    tolerance: float = 1e-3
+    time_limit: float = 3600.0
+    solver: str = "highs"
+    formulation: Literal["compact", "bilevel"] = "compact"
+    style: Style = "sign"
+    bounds: Method = "crown"
+    rounds: int = 3
+    attack: AttackOptions = field(default_factory=AttackOptions)
+    use_cutoff: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.time_limit > 0:
+            raise OptionsError(f"a time limit of {self.time_limit} s leaves no time; give at least one second")
+        if not 0 < self.tolerance < 1:
+            raise OptionsError(f"the tolerance {self.tolerance} must lie between 0 and 1; try 0.001")
+        if self.rounds < 0:
+            raise OptionsError(f"{self.rounds} rounds of tightening cannot be done; give 0 or more")

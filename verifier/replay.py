@@ -1,0 +1,38 @@
+"""Replay: what a candidate input really gives, through the proxy itself and an exact solve that shares no model with us."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from problems.domain import Domain
+from problems.interval import Vector
+from problems.parametric import ParametricProblem
+from proxies.proxy import Proxy
+from verifier.result import Witness
+
+# A proxy's decision this far outside its feasible set, per unit, is rounding.
+FEASIBILITY_TOLERANCE = 1e-7
+# The latent box is hit to within rounding of one projection.
+ULPS = 4
+
+
+def replay(proxy: Proxy, problem: ParametricProblem, domain: Domain, latent: Vector) -> Witness:
+    """Return the witness at a latent vector ((n_w,)), after projecting it onto the domain."""
+    w = domain.project(latent)
+    x = domain.to_input(w)
+    with torch.no_grad():
+        batch = torch.as_tensor(x)[None]
+        decision = proxy(batch)
+        cost = float(problem.objective(batch, decision)[0])
+        outside = float(problem.infeasibility(batch, decision)[0])
+        _, optimum = problem.solve(x)
+        # The exact solve is primal: pricing its decision ourselves can only make the gap smaller.
+        best = float(problem.objective(batch, torch.as_tensor(optimum)[None])[0])
+    return Witness(w, x, decision[0].numpy(), np.asarray(optimum), cost, best, outside)
+
+
+def is_sound(witness: Witness, domain: Domain) -> bool:
+    """Return whether a witness lies in the domain and its decision is feasible: only then does it count."""
+    inside = domain.contains(witness.latent, tolerance=ULPS * float(np.finfo(np.float64).eps))
+    return inside and witness.infeasibility <= FEASIBILITY_TOLERANCE * (1 + float(np.abs(witness.decision).max()))

@@ -1,0 +1,140 @@
+"""What the engine says while it works (Event) and when it stops (Result)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from problems.interval import Vector
+from solvers.linear_model import ModelSize
+
+
+class Termination(Enum):
+    """Why a verification ended."""
+
+    OPTIMAL = "optimal"
+    TIME_LIMIT = "time_limit"
+    NODE_LIMIT = "node_limit"
+    THRESHOLD_DECIDED = "threshold_decided"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+class Verdict(Enum):
+    """What is now known."""
+
+    CERTIFIED = "certified"
+    FALSIFIED = "falsified"
+    BOUNDED = "bounded"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Event:
+    """A moment of a running verification.
+
+    Attributes:
+        phase: "attack", "bounds", "tightening", "search" or "done".
+        seconds: since the start.
+        lower, upper: the certified interval so far, in the result's unit.
+        counters: such as LPs solved, neurons still open, nodes.
+    """
+
+    phase: str
+    seconds: float
+    lower: float
+    upper: float
+    counters: Mapping[str, float] = field(default_factory=dict)
+
+
+OnEvent = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Witness:
+    """An input that attains the lower bound, as replayed through the proxy and an independent exact solve.
+
+    Attributes:
+        latent: (n_w,) w.
+        input: (n_x,) x = T w + t, in the problem's units.
+        decision: (n_y,) pi(x).
+        optimum: (n_y,) an optimal decision.
+        proxy_cost, optimal_cost: c(x, pi(x)) and Phi(x).
+        infeasibility: how far pi(x) is outside Y(x).
+    """
+
+    latent: Vector
+    input: Vector
+    decision: Vector
+    optimum: Vector
+    proxy_cost: float
+    optimal_cost: float
+    infeasibility: float
+
+    @property
+    def gap(self) -> float:
+        """c(x, pi(x)) - Phi(x)."""
+        return self.proxy_cost - self.optimal_cost
+
+    @property
+    def relative_gap(self) -> float:
+        """gap / Phi(x); NaN where Phi(x) is not positive."""
+        return self.gap / self.optimal_cost if self.optimal_cost > 0 else float("nan")
+
+
+@dataclass(frozen=True)
+class LayerStability:
+    """How many units of a layer have a fixed state: before tightening (bounds alone) and after."""
+
+    layer: str
+    units: int
+    stable_before: int
+    stable_after: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """The certified interval of the worst-case gap, and everything that a report or certificate tells of it.
+
+    Attributes:
+        lower: a gap that was attained and replayed, in `unit`; 0 where none was found (a gap is never negative).
+        upper: no input has a larger gap; inf where nothing is known.
+        unit: of both: the problem's unit, or "1" for a relative gap.
+        verdict, termination: what is known, and why it ended.
+        witness: attains `lower`; None where no gap was attained.
+        seconds: wall clock by phase, and "total".
+        size_before, size_after: of the MILP with bounds from back-substitution alone, and as solved.
+        stability: by layer.
+        events: the whole story, for plots.
+        notes: what the user must know: fall-backs, inputs left out, a witness that did not replay.
+        solver: name and version of what gave the upper bound.
+        nodes: of the MILP search.
+    """
+
+    lower: float
+    upper: float
+    unit: str
+    verdict: Verdict
+    termination: Termination
+    witness: Witness | None
+    seconds: Mapping[str, float]
+    size_before: ModelSize | None
+    size_after: ModelSize | None
+    stability: tuple[LayerStability, ...]
+    events: tuple[Event, ...]
+    notes: tuple[str, ...]
+    solver: str
+    nodes: int = 0
+
+    @property
+    def relative(self) -> float:
+        """The relative gap at the witness; NaN without one."""
+        return self.witness.relative_gap if self.witness is not None else float("nan")
+
+    @property
+    def closed(self) -> float:
+        """(upper - lower) / upper: 0 when the interval is a point."""
+        return (self.upper - self.lower) / self.upper if np.isfinite(self.upper) and self.upper > 0 else 1.0

@@ -1,0 +1,30 @@
+"""What random sampling would have said: exact gaps at random inputs of a domain."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from problems.domain import Domain
+from problems.interval import Vector
+from problems.parametric import ParametricProblem
+from proxies.proxy import Proxy
+from verifier.value_function import ValueFunction
+
+
+def sampled_gaps(
+    proxy: Proxy, problem: ParametricProblem, domain: Domain, count: int, seed: int = 0, relative: bool = False
+) -> Vector:
+    """Return the gap at `count` random inputs ((count,)), absolute or divided by Phi(x).
+
+    Inputs at which P(x) is infeasible are left out.
+    """
+    latent = domain.sample(count, seed)
+    x = torch.as_tensor(domain.to_input(latent))
+    with torch.no_grad():
+        cost = problem.objective(x, proxy(x)).numpy()
+    function = ValueFunction(problem, domain)
+    value = np.array([function.value(w) for w in latent])
+    feasible = np.isfinite(value)
+    gaps = cost[feasible] - value[feasible]
+    return gaps / value[feasible] if relative else gaps
