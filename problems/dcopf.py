@@ -169,6 +169,10 @@ class DcOpf(ParametricProblem):
         return torch.stack(parts).amax(0)
 
     @property
+    def display(self) -> tuple[float, str]:
+        return self.grid.base_mva, "MW"
+
+    @property
     def objective_scale(self) -> float:
         return max(1.0, float(np.abs(self.grid.cost).max()))
 
@@ -190,7 +194,7 @@ class DcOpf(ParametricProblem):
         )
         upper = sparse.hstack([empty, flow[limited], -slack])
         lower = sparse.hstack([empty, -flow[limited], -slack])
-        angles = [(None, None)] * grid.buses
+        angles: list[tuple[float | None, float | None]] = [(None, None)] * grid.buses
         angles[grid.reference] = (0.0, 0.0)
         answer = linprog(
             np.concatenate([grid.cost, np.zeros(grid.buses), np.full(soft, self.overload_cost)]),

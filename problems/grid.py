@@ -167,9 +167,7 @@ def _pglib_path(name: str) -> Path:
     return found
 
 
-def grid_from_tables(
-    name: str, base_mva: float, bus: Vector, gen: Vector, gencost: Vector, branch: Vector
-) -> Grid:
+def grid_from_tables(name: str, base_mva: float, bus: Vector, gen: Vector, gencost: Vector, branch: Vector) -> Grid:
     """Build a grid from the tables of a MATPOWER case, leaving out what is not in service.
 
     Args:

@@ -47,6 +47,11 @@ class ParametricProblem(ABC):
         """Return how far y is outside Y(x) ((batch,)), in the unit of y; 0 when feasible."""
 
     @property
+    def display(self) -> tuple[float, str]:
+        """Factor and unit that turn the engine's inputs and decisions into what people read."""
+        return 1.0, ""
+
+    @property
     @abstractmethod
     def objective_scale(self) -> float:
         """Typical size of an objective coefficient; models are divided by it to suit the solvers' tolerances."""

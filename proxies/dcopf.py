@@ -54,7 +54,9 @@ def dcopf_proxy(network: Sequence[Layer], manifest: Manifest, problem: DcOpf) ->
     return Proxy(layers, problem.input_size, manifest, network)
 
 
-def infer_specs(network: Sequence[Layer], grid: Grid, input_unit: str, output_unit: str) -> tuple[InputSpec, OutputSpec]:
+def infer_specs(
+    network: Sequence[Layer], grid: Grid, input_unit: str, output_unit: str
+) -> tuple[InputSpec, OutputSpec]:
     """Guess from the network's sizes alone whether it reads every bus or the loads, and which generators it writes."""
     reads, writes = network_sizes(network)
     at = "buses" if reads == grid.buses else "loads"

@@ -38,8 +38,7 @@ def load_network(path: str | os.PathLike[str]) -> tuple[list[Layer], Manifest | 
     data = _read(path, LARGEST_FILE)
     if data.startswith((_ZIP, _PICKLE)) or path.suffix.lower() in _PICKLE_SUFFIXES:
         raise ModelFileError(
-            f"{path}: PyTorch pickle files run code when read; "
-            "export to ONNX (torch.onnx.export) or safetensors"
+            f"{path}: PyTorch pickle files run code when read; export to ONNX (torch.onnx.export) or safetensors"
         )
     if _is_safetensors(data) or path.suffix.lower() == ".safetensors":
         return read_safetensors(data, str(path))

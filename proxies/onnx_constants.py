@@ -110,29 +110,16 @@ def tensor_array(tensor: TensorProto) -> Array:
             f"keeps tensor {name} in another file; save all in one (torch.onnx.export: external_data=False)"
         )
     if tensor.data_type not in _DTYPES or tensor.HasField("segment"):
-        kind = {int(value): key for key, value in TensorProto.DataType.items()}.get(
-            tensor.data_type, "unknown"
-        )
-        raise ModelFileError(
-            f"has the tensor {name} of type {kind}; export it in float32 or float64, not quantised"
-        )
+        kind = {int(value): key for key, value in TensorProto.DataType.items()}.get(tensor.data_type, "unknown")
+        raise ModelFileError(f"has the tensor {name} of type {kind}; export it in float32 or float64, not quantised")
     dtype, dims = _DTYPES[tensor.data_type], list(tensor.dims)
     size = math.prod(dims)
     typed = getattr(tensor, _TYPED_FIELDS[tensor.data_type])
     held = len(typed) if len(typed) else len(tensor.raw_data) / dtype.itemsize
-    if (
-        len(dims) > LARGEST_RANK
-        or any(dim < 0 for dim in dims)
-        or size != held
-        or (len(typed) and tensor.raw_data)
-    ):
-        raise ModelFileError(
-            f"has the tensor {name} that declares {size} values and holds {held:g}; export it again"
-        )
+    if len(dims) > LARGEST_RANK or any(dim < 0 for dim in dims) or size != held or (len(typed) and tensor.raw_data):
+        raise ModelFileError(f"has the tensor {name} that declares {size} values and holds {held:g}; export it again")
     if size > LARGEST_ELEMENTS:
-        raise ModelFileError(
-            f"has the tensor {name} of more than {LARGEST_ELEMENTS} values, the most allowed"
-        )
+        raise ModelFileError(f"has the tensor {name} of more than {LARGEST_ELEMENTS} values, the most allowed")
     flat = np.array(typed, dtype) if len(typed) else np.frombuffer(tensor.raw_data, dtype)
     return flat.reshape(dims)
 

@@ -113,9 +113,7 @@ def _listed(texts: Sequence[str]) -> str:
     return ", ".join(texts[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _steps(
-    nodes: Sequence[tuple[int, NodeProto]], constants: dict[str, Array], reads: str, writes: str
-) -> list[Step]:
+def _steps(nodes: Sequence[tuple[int, NodeProto]], constants: dict[str, Array], reads: str, writes: str) -> list[Step]:
     """Return the nodes that the data passes, in order; raises where the graph is not a sequence."""
     steps: list[Step] = []
     current, past, folded = reads, set[str](), 0
@@ -151,9 +149,7 @@ def _check_inputs(step: Step, data: list[int], constants: dict[str, Array], past
             f"uses {shown(name)} a second time; only networks without branches or skips can be encoded"
         )
     missing = [
-        name
-        for index, name in enumerate(step.node.input)
-        if name and name not in constants and index not in data
+        name for index, name in enumerate(step.node.input) if name and name not in constants and index not in data
     ]
     if missing:
         raise ModelFileError(f"reads {shown(missing[0])}, which no node before it writes; export it again")

@@ -69,9 +69,7 @@ class Layout:
             raise ModelFileError("flattens from an axis that does not exist")
         before, after = self.shape[:axis], self.shape[axis:]
         if self.batch is None:
-            return Layout(
-                (math.prod(size or 0 for size in before), math.prod(size or 0 for size in after)), None
-            )
+            return Layout((math.prod(size or 0 for size in before), math.prod(size or 0 for size in after)), None)
         if any(size != 1 for i, size in enumerate(before) if i != self.batch) or self.batch >= axis:
             raise ModelFileError(_MIXES)
         return Layout((self.shape[self.batch], self.width), 0)
@@ -117,14 +115,11 @@ class Layout:
         aligned = constant.reshape((1,) * (len(layout.shape) - constant.ndim) + constant.shape)
         lead = 0 if layout.batch is None else layout.batch + 1
         if any(size != 1 for size in aligned.shape[:lead]):
-            raise ModelFileError(
-                "has a constant with values for each sample of a batch; give the same to all"
-            )
+            raise ModelFileError("has a constant with values for each sample of a batch; give the same to all")
         part = aligned.reshape(aligned.shape[lead:])
         if any(mine != 1 and mine != size for mine, size in zip(part.shape, layout.sample)):
             raise ModelFileError(
-                f"combines values of shape {list(layout.sample)} with a constant of shape "
-                f"{list(constant.shape)}"
+                f"combines values of shape {list(layout.sample)} with a constant of shape {list(constant.shape)}"
             )
         return np.broadcast_to(part, layout.sample).reshape(-1), layout
 
@@ -163,9 +158,7 @@ def input_layout(shape: Shape | None, contracted: int | None) -> Layout:
     if shape is None:
         shape = (None, None)
     if not shape:
-        raise ModelFileError(
-            "reads a single number without axes; export it with an input of shape (batch, n)"
-        )
+        raise ModelFileError("reads a single number without axes; export it with an input of shape (batch, n)")
     column = len(shape) == 2 and shape[1] == 1 and contracted not in (None, 1)
     if column and shape[0] in (None, contracted):
         return Layout((contracted, 1), None)
@@ -179,9 +172,7 @@ def input_layout(shape: Shape | None, contracted: int | None) -> Layout:
             "is not known; export it with every axis fixed except the first"
         )
     if layout.width > LARGEST_WIDTH:
-        raise ModelFileError(
-            f"reads {layout.width} values, more than the {LARGEST_WIDTH} that can be encoded"
-        )
+        raise ModelFileError(f"reads {layout.width} values, more than the {LARGEST_WIDTH} that can be encoded")
     return layout
 
 

@@ -51,9 +51,7 @@ def scan(data: bytes) -> None:
         ModelFileError: so, without the file's name.
     """
     if len(data) > LARGEST_FILE:
-        raise ModelFileError(
-            f"has {len(data)} bytes, more than the {LARGEST_FILE} that a model file may have"
-        )
+        raise ModelFileError(f"has {len(data)} bytes, more than the {LARGEST_FILE} that a model file may have")
     structure, nodes = len(data), 0
     for count, (field, size) in enumerate(_fields(data)):
         if field in _REFUSED:
@@ -62,15 +60,11 @@ def scan(data: bytes) -> None:
         if nodes > LARGEST_NODES:
             raise ModelFileError(f"has more than {LARGEST_NODES} nodes, the most that a model file may have")
         if count > LARGEST_FIELDS:
-            raise ModelFileError(
-                f"has more than {LARGEST_FIELDS} fields, the most that a model file may have"
-            )
+            raise ModelFileError(f"has more than {LARGEST_FIELDS} fields, the most that a model file may have")
         if field in _WEIGHTS:
             structure -= size
     if structure > LARGEST_STRUCTURE:
-        raise ModelFileError(
-            f"has {structure} bytes besides its weights, more than the {LARGEST_STRUCTURE} allowed"
-        )
+        raise ModelFileError(f"has {structure} bytes besides its weights, more than the {LARGEST_STRUCTURE} allowed")
 
 
 def _fields(data: bytes) -> Iterator[tuple[tuple[str, int], int]]:

@@ -52,9 +52,7 @@ def write_onnx(network: Sequence[Layer], manifest: Manifest, *, single: bool = F
 
 def _sizes(layer: Layer) -> tuple[int, int]:
     """Return how many values an affine or clamp layer writes and reads."""
-    tensor = next(
-        iter(layer.state_dict().values())
-    )  # An affine layer's weight, a clamp layer's lower limits.
+    tensor = next(iter(layer.state_dict().values()))  # An affine layer's weight, a clamp layer's lower limits.
     return int(tensor.shape[0]), int(tensor.shape[-1])
 
 
@@ -67,15 +65,11 @@ class _Graph:
         self.tensors: list[TensorProto] = []
         self._data = "input"
 
-    def node(
-        self, operator: str, constants: Sequence[Tensor] = (), output: str = "", **attributes: Any
-    ) -> None:
+    def node(self, operator: str, constants: Sequence[Tensor] = (), output: str = "", **attributes: Any) -> None:
         """Append a node that takes the data and then the constants."""
         output = output or f"value_{len(self.nodes)}"
         inputs = [self._data, *(self._tensor(constant) for constant in constants)]
-        self.nodes.append(
-            helper.make_node(operator, inputs, [output], f"node_{len(self.nodes)}", **attributes)
-        )
+        self.nodes.append(helper.make_node(operator, inputs, [output], f"node_{len(self.nodes)}", **attributes))
         self._data = output
 
     def _tensor(self, value: Tensor) -> str:

@@ -18,7 +18,7 @@ from problems.domain import Domain
 from proxies.dcopf import dcopf_proxy
 from proxies.layers import Affine, Clamp, Layer, Relu
 from proxies.manifest import DcOpfSpec, InputSpec, Manifest, OutputSpec
-from proxies.proxy import Proxy, latent_layers
+from proxies.proxy import Proxy
 
 # Without a pull back, a saturated clamp has no gradient and its generator never moves again.
 SATURATION_WEIGHT = 0.1
@@ -108,11 +108,11 @@ def _network(problem: DcOpf, domain: Domain, options: TrainingOptions) -> list[L
     size = loads.numel()
     writes = problem.grid.dispatchable.size
     for width in options.hidden:
-        layers += [_linear(size, width), Relu()]
+        layers.extend((_linear(size, width), Relu()))
         size = width
     last = _linear(size, writes)
     with torch.no_grad():
-        last.bias += 0.5  # Start in the middle of every generator's range.
+        last.bias.add_(0.5)  # Start in the middle of every generator's range.
     return [*layers, last]
 
 
@@ -150,7 +150,7 @@ def _fit(
         if options.l1:
             loss = loss + options.l1 * torch.stack([layer.weight.abs().mean() for layer in trainable]).mean()
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()
         late = time.monotonic() - began > 60 * options.minutes

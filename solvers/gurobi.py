@@ -142,23 +142,19 @@ class GurobiSession(Session):
 
     def _read(self) -> Solution:
         model, codes = self._model, self._grb.Status
-        status = next(
-            (ours for code, ours in _STATUS.items() if getattr(codes, code) == model.Status), Status.FAILED
-        )
+        status = next((ours for code, ours in _STATUS.items() if getattr(codes, code) == model.Status), Status.FAILED)
         x = np.array(self._x.X) if model.SolCount > 0 else None
         objective = float(model.ObjVal) if x is not None else np.inf
         if status is Status.INFEASIBLE:
             bound = np.inf
         elif self._is_mip:
-            bound = (
-                -np.inf
-                if status in (Status.UNBOUNDED, Status.FAILED)
-                else _finite_or(model.ObjBound, -np.inf)
-            )
+            bound = -np.inf if status in (Status.UNBOUNDED, Status.FAILED) else _finite_or(model.ObjBound, -np.inf)
         else:
             bound = objective if status is Status.OPTIMAL else -np.inf
         duals = None if self._is_mip or status is not Status.OPTIMAL else self._row_duals()
-        return Solution(status, objective, bound, x, duals, int(model.NodeCount), int(model.IterCount))
+        return Solution(
+            status, objective, bound, x, duals, nodes=int(model.NodeCount), iterations=int(model.IterCount)
+        )
 
     def _row_duals(self) -> Vector:
         duals = np.array(self._rows.Pi, dtype=np.float64).reshape(self.model.rows)

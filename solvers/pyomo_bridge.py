@@ -23,7 +23,7 @@ class CompiledModel:
 
     Attributes:
         linear: the model, as a minimisation.
-        sign: +1 if the Pyomo objective is minimised, -1 if it is maximised: Pyomo value = sign * linear value.
+        sign: +1 if the Pyomo objective is minimised, -1 if maximised: Pyomo value = sign * linear value.
         variables: the Pyomo variable of each column.
     """
 
@@ -50,9 +50,7 @@ def compile_model(model: pyo.ConcreteModel) -> CompiledModel:
     """
     objectives = list(model.component_data_objects(pyo.Objective, active=True, descend_into=True))
     if len(objectives) != 1:
-        raise UnsupportedModelError(
-            f"the model has {len(objectives)} active objectives; it needs exactly one"
-        )
+        raise UnsupportedModelError(f"the model has {len(objectives)} active objectives; it needs exactly one")
     sign = 1.0 if objectives[0].sense == pyo.minimize else -1.0
     try:
         form = LinearStandardFormCompiler().write(model, mixed_form=True, set_sense=None)

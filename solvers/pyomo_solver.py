@@ -112,9 +112,7 @@ class PyomoSession(Session):
             if self._row_size[row] and not (np.isinf(low) and np.isinf(high)):
                 entries = slice(matrix.indptr[row], matrix.indptr[row + 1])
                 body = self._linear(matrix.indices[entries], matrix.data[entries])
-                self._pyomo.row[row] = (
-                    (_finite(low), body, _finite(high)) if low != high else body == float(low)
-                )
+                self._pyomo.row[row] = (_finite(low), body, _finite(high)) if low != high else body == float(low)
 
     def solve(
         self,
@@ -198,16 +196,16 @@ class PyomoSession(Session):
         self._pyomo.solutions.load_from(self._results)
         # Pyomo leaves out a column that no row and no cost uses.
         nearest = np.clip(0.0, self._lower, self._upper)
-        return np.array(
-            [n if v.value is None else v.value for v, n in zip(self._x, nearest)], dtype=np.float64
-        )
+        return np.array([n if v.value is None else v.value for v, n in zip(self._x, nearest)], dtype=np.float64)
 
     def _row_duals(self) -> Vector | None:
         found = self._pyomo.component("dual")
         if not found:
             return None
-        kept = self._pyomo.row
-        return np.array([float(found.get(kept[i], 0.0)) if i in kept else 0.0 for i in range(self.model.rows)])
+        duals = np.zeros(self.model.rows)
+        for row, constraint in self._pyomo.row.items():
+            duals[row] = found.get(constraint, 0.0)
+        return duals
 
     def _claimed_bound(self) -> float:
         bound = self._results.problem.lower_bound

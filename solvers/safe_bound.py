@@ -14,7 +14,7 @@ UNIT_ROUNDOFF = float(np.finfo(np.float64).eps) / 2
 
 
 def gamma(terms: int) -> float:
-    """Return Higham's constant: the relative error of a sum of `terms` products, with a factor two to spare."""
+    """Return Higham's constant, the relative error of a sum of `terms` products, with factor two to spare."""
     return 2 * (terms + 2) * UNIT_ROUNDOFF
 
 
@@ -41,8 +41,8 @@ class SafeBound:
 
         Args:
             cost, column_lower, column_upper: (n,).
-            row_lower, row_upper, multipliers: (m,). Multipliers of any sign and accuracy are valid; a sign that
-                would meet an infinite row limit is set to zero first.
+            row_lower, row_upper, multipliers: (m,). Multipliers of any sign and accuracy are valid; one whose
+                sign would meet an infinite row limit is set to zero first.
             offset: constant of the objective.
 
         Returns:

@@ -172,7 +172,7 @@ class ScipSession(Session):
             bound, duals = objective, np.array([scip.getDualSolVal(row) for row in self._rows])
         else:
             bound, duals = -np.inf, None
-        return Solution(status, objective, bound, x, duals, nodes, iterations)
+        return Solution(status, objective, bound, x, duals, nodes=nodes, iterations=iterations)
 
     def close(self) -> None:
         self._scip.freeProb()

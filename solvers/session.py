@@ -56,8 +56,8 @@ class Solution:
     Attributes:
         status: why it ended.
         objective: value of `x`, infinite where there is none.
-        dual_bound: no feasible point has a lower objective, as the solver claims (see `solvers.safe_bound` for
-            a claim that needs no trust); -inf where the solver knows none.
+        dual_bound: no feasible point has a lower objective, as the solver claims (see `solvers.safe_bound`
+            for a claim that needs no trust); -inf where the solver knows none.
         x: (n,) the best point, or None.
         row_duals: (m,) multipliers of a linear model, d objective / d row activity, or None.
         ray: (m,) multipliers that prove a linear model infeasible (see `SafeBound`, with a cost of zero), or None.
@@ -77,7 +77,7 @@ class Solution:
 # Return True to stop the solve.
 OnProgress = Callable[[Progress], bool]
 
-# Relative distance of incumbent and dual bound at which a MIP counts as solved, unless a caller says otherwise.
+# Relative distance of incumbent and dual bound at which a MIP counts as solved, unless the caller says.
 MIP_GAP = 1e-4
 
 
@@ -153,7 +153,7 @@ class Session(ABC):
             on_progress: called now and then during a MIP solve; returns True to stop it.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (a solver may hold nothing)
         """Give back what the solver holds."""
 
     def __enter__(self) -> Session:

@@ -110,7 +110,9 @@ class Attack:
             found = sorted(found, key=lambda c: -c.gap)[: options.exact]
         return self.best
 
-    def _starts(self, options: AttackOptions, turn: int, found: Sequence[Candidate], rng: np.random.Generator) -> Vector:
+    def _starts(
+        self, options: AttackOptions, turn: int, found: Sequence[Candidate], rng: np.random.Generator
+    ) -> Vector:
         seed = int(rng.integers(2**31))
         half = options.starts // 2
         points = [self.domain.corners(half, seed), self.domain.sample(options.starts - half, seed)]
@@ -162,9 +164,7 @@ class Attack:
         values = np.array([cut.value - cut.slope @ cut.at for cut in self.cuts])
         return torch.as_tensor(values), torch.as_tensor(slopes)
 
-    def _value(
-        self, points: Vector, ratio: float, on_best: Callable[[Candidate], None] | None
-    ) -> list[Candidate]:
+    def _value(self, points: Vector, ratio: float, on_best: Callable[[Candidate], None] | None) -> list[Candidate]:
         """Compute the exact objective at each point, store its tangent, and report what is better than the best."""
         with torch.no_grad():
             costs = self._cost(torch.as_tensor(points)).numpy()

@@ -1,4 +1,4 @@
-"""Replay: what a candidate input really gives, through the proxy itself and an exact solve that shares no model with us."""
+"""Replay: what a candidate input really gives, through the proxy itself and an independent exact solve."""
 
 from __future__ import annotations
 
@@ -36,3 +36,30 @@ def is_sound(witness: Witness, domain: Domain) -> bool:
     """Return whether a witness lies in the domain and its decision is feasible: only then does it count."""
     inside = domain.contains(witness.latent, tolerance=ULPS * float(np.finfo(np.float64).eps))
     return inside and witness.infeasibility <= FEASIBILITY_TOLERANCE * (1 + float(np.abs(witness.decision).max()))
+
+
+def onnx_gap(onnx: bytes, proxy: Proxy, problem: ParametricProblem, witness: Witness) -> float:
+    """Return the witness's gap when the user's own ONNX file is run by onnxruntime, in the file's own arithmetic.
+
+    Args:
+        onnx: the file; it must be the network inside `proxy`.
+        proxy: supplies the layers before and after the network.
+        problem: prices the decision.
+        witness: whose input and optimal cost are used.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0]
+    first = next(k for k, layer in enumerate(proxy.layers) if layer is proxy.network[0])
+    x = torch.as_tensor(witness.input)[None]
+    with torch.no_grad():
+        h = x
+        for layer in proxy.layers[:first]:
+            h = layer(h, x)
+        kind = np.float64 if "double" in entry.type else np.float32
+        answer = session.run(None, {entry.name: h.numpy().astype(kind)})[0]
+        h = torch.as_tensor(answer.astype(np.float64)).reshape(1, -1)
+        for layer in proxy.layers[first + len(proxy.network) :]:
+            h = layer(h, x)
+        return float(problem.objective(x, h)[0]) - witness.optimal_cost

@@ -8,6 +8,7 @@ from enum import Enum
 
 import numpy as np
 
+from encoding.bounds import Bounds
 from problems.interval import Vector
 from solvers.linear_model import ModelSize
 
@@ -112,6 +113,7 @@ class Result:
         notes: what the user must know: fall-backs, inputs left out, a witness that did not replay.
         solver: name and version of what gave the upper bound.
         nodes: of the MILP search.
+        bounds: the tightest bounds of the proxy that were used; None where none were made.
     """
 
     lower: float
@@ -128,6 +130,7 @@ class Result:
     notes: tuple[str, ...]
     solver: str
     nodes: int = 0
+    bounds: Bounds | None = None
 
     @property
     def relative(self) -> float:

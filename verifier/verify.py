@@ -99,6 +99,7 @@ class _Verification:
     unsound: bool = False
     solver_name: str = ""
     nodes: int = 0
+    bounds: Bounds | None = None
 
     def __post_init__(self) -> None:
         self.relative = self.options.measure == "relative"
@@ -118,7 +119,9 @@ class _Verification:
         if self.options.attack.rounds > 0:
             self._timed("attack", self._attack)
         if not self._decided and not self.budget.spent:
-            before = self._timed("bounds", lambda: proxy_bounds(self.layers, self.problem, self.domain, self.options.bounds))
+            before = self._timed(
+                "bounds", lambda: proxy_bounds(self.layers, self.problem, self.domain, self.options.bounds)
+            )
             self._maximise(before)
         result = self._result()
         self._emit("done")
@@ -130,12 +133,12 @@ class _Verification:
         for _ in range(MOST_RATIOS):
             ratio, cutoff = self._ratio_and_cutoff()
             bounds, empty = self._tighten(bounds, ratio, cutoff)
-            self.stability = self._stability(before, bounds)
+            self.bounds, self.stability = bounds, self._stability(before, bounds)
             if empty:
                 self._lower_upper(-np.inf, ratio, cutoff)
             if empty or self._decided or self.budget.spent:
                 return
-            found = self._timed("search", lambda r=ratio, c=cutoff, b=bounds: self._solve(b, r, c))  # type: ignore[misc]
+            found = self._timed("search", lambda r=ratio, c=cutoff, b=bounds: self._solve(b, r, c))
             if self._decided or self.budget.spent or not (self.relative and found):
                 return
 
@@ -168,8 +171,8 @@ class _Verification:
         self.least_value = least_value(self.problem, self.domain)
         if self.least_value <= 0:
             raise OptionsError(
-                f"the optimal cost of {self.problem.name} can be {self.least_value:.6g} {self.problem.unit} or less, so a "
-                "relative gap has no meaning; ask for the absolute one"
+                f"the optimal cost of {self.problem.name} can be {self.least_value:.6g} {self.problem.unit} or less, "
+                "so a relative gap has no meaning; ask for the absolute one"
             )
 
     def _tighten(self, bounds: Bounds, ratio: float, cutoff: float | None) -> tuple[Bounds, bool]:
@@ -178,7 +181,7 @@ class _Verification:
         for turn in range(self.options.rounds):
             if self.budget.spent or self._decided:
                 break
-            model = self._timed("build", lambda b=bounds: self._build(b, ratio, cutoff))  # type: ignore[misc]
+            model = self._timed("build", lambda b=bounds: self._build(b, ratio, cutoff))
             if self.size_before is None:
                 self.size_before = ModelSize.of(model.linear)
             tightener = Tightener(model, bounds)
@@ -188,7 +191,7 @@ class _Verification:
                 self._emit("tightening", round=turn + 1, lps=solved)  # noqa: B023
 
             try:
-                done = self._timed("tightening", lambda t=tightener, p=part: t.run(p, on_lp))  # type: ignore[misc]
+                done = self._timed("tightening", lambda t=tightener, p=part: t.run(p, on_lp))
             finally:
                 tightener.close()
             bounds = mark_cutoff(done.bounds, cutoff)
@@ -290,6 +293,9 @@ class _Verification:
 
     # ------------------------------------------------------------------------------------------ details
 
+    def _first_bounds(self) -> Bounds:
+        return proxy_bounds(self.layers, self.problem, self.domain, self.options.bounds)
+
     def _build(self, bounds: Bounds, ratio: float, cutoff: float | None) -> GapModel:
         build = compact_model if self.options.formulation == "compact" else bilevel_model
         return build(self.layers, self.problem, self.domain, bounds, self.options.style, ratio, cutoff)
@@ -313,7 +319,7 @@ class _Verification:
         if self.on_event is not None:
             self.on_event(event)
 
-    def _timed(self, phase: str, work: Callable):  # type: ignore[no-untyped-def, type-arg]
+    def _timed(self, phase: str, work: Callable):  # type: ignore[no-untyped-def]
         began = self.budget.elapsed
         try:
             return work()
@@ -342,6 +348,7 @@ class _Verification:
             notes=tuple(self.notes),
             solver=self.solver_name,
             nodes=self.nodes,
+            bounds=self.bounds,
         )
 
     def _conclusion(self) -> tuple[Termination, Verdict]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
@@ -16,7 +16,8 @@ from problems.interval import Interval, Vector
 Value = Any
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True)
+class Entry:
     """A variable whose bounds are worth tightening.
 
     Attributes:

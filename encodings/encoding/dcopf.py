@@ -62,7 +62,7 @@ def flow_bounds(problem: DcOpf, domain: Domain, dispatch: Interval) -> Interval:
 
     size = np.abs(h) @ dispatch.magnitude + np.abs(ptdf_load) @ box.magnitude + np.abs(constant)
     size = size + np.abs(h).max(initial=0.0) * (np.abs(demand) @ box.magnitude + abs(offset))
-    highest = [_least_over_multiplier(lambda mu, s=s: upper(s, mu), s * h) for s in (1.0, -1.0)]  # type: ignore[misc]
+    highest = [_least_over_multiplier(lambda mu, s=s: upper(s, mu), s * h) for s in (1.0, -1.0)]
     return Interval(-highest[1] - ROUNDING * size, highest[0] + ROUNDING * size)
 
 

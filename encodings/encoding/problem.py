@@ -67,7 +67,7 @@ def encode_cost(
 def encode_optimality(
     problem: ParametricProblem, block: pyo.Block, domain: Domain, latent: Sequence[Value], optimum: Decision
 ) -> None:
-    """Add the optimality conditions of P(x) to an encoded optimum: what the bilevel formulation has and the compact omits.
+    """Add the optimality conditions of P(x) to an encoded optimum: what only the bilevel formulation has.
 
     Raises:
         NotImplementedError: the problem has no such conditions (it is not convex).

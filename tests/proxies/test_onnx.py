@@ -36,9 +36,7 @@ def model_bytes(nodes, shape=("batch", 3), kind=TensorProto.DOUBLE, opset=13, **
     ]
     dtype = helper.tensor_dtype_to_np_dtype(kind)
     tensors = [
-        numpy_helper.from_array(
-            np.asarray(value, dtype=dtype if np.asarray(value).dtype.kind == "f" else None), name
-        )
+        numpy_helper.from_array(np.asarray(value, dtype=dtype if np.asarray(value).dtype.kind == "f" else None), name)
         for name, value in constants.items()
     ]
     reads = helper.make_tensor_value_info("x", kind, shape)
@@ -368,9 +366,7 @@ def test_writing_refuses_what_it_cannot_store() -> None:
 
 def edited(edit, nodes=None, **constants) -> bytes:
     """Return a valid file's bytes after `edit(model)`."""
-    model = onnx.load_from_string(
-        model_bytes(nodes or [("Gemm", ["x", "w"], "y")], **(constants or {"w": V}))
-    )
+    model = onnx.load_from_string(model_bytes(nodes or [("Gemm", ["x", "w"], "y")], **(constants or {"w": V})))
     edit(model)
     return model.SerializeToString()
 
@@ -588,9 +584,7 @@ def test_damaged_files_never_raise_anything_else(seed: int) -> None:
         ("Squeeze", ["f", "ax"], "g"),
         ("Max", ["g", "c"], "y"),
     ]
-    own = model_bytes(
-        nodes, m=B3, s=np.array([-1, 3], I64), w=W, c=B4, lo=np.array(0.0), ax=np.array([1], I64)
-    )
+    own = model_bytes(nodes, m=B3, s=np.array([-1, 3], I64), w=W, c=B4, lo=np.array(0.0), ax=np.array([1], I64))
     valid = [own, write_onnx(random_network(seed), MANIFEST)]
     for trial in range(60):
         data = bytearray(valid[trial % 2])

@@ -41,11 +41,9 @@ def test_compiled_matrices_are_those_written_by_hand() -> None:
     assert linear.column_upper[[x, y, z, b]].tolist() == [4, np.inf, np.inf, 1]
     assert linear.integer[[x, y, z, b]].tolist() == [False, True, False, True]
     dense = linear.matrix.toarray()[:, [x, y, z, b]]
-    # A row may come multiplied by -1 and a two-sided row as one or as two: compare sides written as row <= limit.
+    # A row may come multiplied by -1, and a two-sided row as two: compare sides, each as row <= limit.
     sides = {(*row, limit) for row, limit in zip(dense.tolist(), linear.row_upper.tolist()) if limit < np.inf}
-    sides |= {
-        (*row, -limit) for row, limit in zip((-dense).tolist(), linear.row_lower.tolist()) if limit > -np.inf
-    }
+    sides |= {(*row, -limit) for row, limit in zip((-dense).tolist(), linear.row_lower.tolist()) if limit > -np.inf}
     assert sides == {
         (1, 2, 0, 0, 3),
         (-1, -2, 0, 0, -3),

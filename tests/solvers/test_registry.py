@@ -1,4 +1,4 @@
-"""Solvers are found by name, described without a licence, and replaced only where a licence refuses a model."""
+"""Solvers are found by name, described without a licence, and replaced only where a licence refuses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_model_above_the_free_gurobi_licence_falls_back_to_highs() -> None:
     if "any size" in licence("gurobi"):
         pytest.skip("A FULL GUROBI LICENCE IS HERE: its size limit cannot be tested")
     wide = ones(2001)
-    with pytest.raises(SolverLimitError, match="2001 columns and 0 rows.*--solver highs"):
+    with pytest.raises(SolverLimitError, match=r"2001 columns and 0 rows.*--solver highs"):
         open_session("gurobi", wide)
     session, why = open_session_or_default("gurobi", wide)
     assert session.name == "highs"

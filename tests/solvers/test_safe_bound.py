@@ -1,4 +1,4 @@
-"""The safe bound never exceeds the exact optimum, whatever the multipliers, and is tight at the optimal ones."""
+"""The safe bound never exceeds the exact optimum, for any multipliers, and is tight at the optimal ones."""
 
 from __future__ import annotations
 

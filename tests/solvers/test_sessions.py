@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from solvers.registry import open_session
 from solvers.safe_bound import safe_lower_bound
 from solvers.session import Capability, Progress, Session, Status
 
-import os; ADAPTERS = os.environ.get("AD","highs gurobi scip pyomo:appsi_highs pyomo:glpk pyomo:cbc").split()
+ADAPTERS = os.environ.get("AD", "highs gurobi scip pyomo:appsi_highs pyomo:glpk pyomo:cbc").split()
 _MODULES = {"gurobi": "gurobipy", "scip": "pyscipopt"}
 
 
@@ -60,9 +61,7 @@ def random_model(seed: int, integer: bool) -> LinearModel:
     lower[2] = upper[2] = activity[2]
     lower[3], upper[3] = -np.inf, np.inf
     cost = rng.integers(-5, 6, n)
-    return model_of(
-        cost, matrix, np.stack([lower, upper], 1), np.tile([0.0, 3.0], (n, 1)), integer, float(seed)
-    )
+    return model_of(cost, matrix, np.stack([lower, upper], 1), np.tile([0.0, 3.0], (n, 1)), integer, float(seed))
 
 
 def market_split(seed: int = 0, n: int = 40) -> LinearModel:
@@ -106,7 +105,7 @@ def test_linear_optimum_is_proved_by_its_row_duals(solver: str, seed: int) -> No
 
 
 def test_row_dual_is_the_derivative_by_the_row_limit(solver: str) -> None:
-    # Both sides of a two-sided row, an equation and a one-sided row; the optimum is unique and not degenerate.
+    # Both sides of a two-sided row, an equation and a one-sided row, at unique optima.
     for cost, sign in ((2.0, 1.0), (-2.0, -1.0)):
         with open_session(solver, model_of([cost], [[1]], [(1, 4)], [(-9, 9)])) as session:
             assert session.solve().row_duals == pytest.approx([2.0 * sign])
@@ -149,9 +148,7 @@ def test_solves_after_changes_agree_with_fresh_ones(solver: str, seed: int, inte
 
 @pytest.mark.parametrize("integer", [False, True])
 def test_infeasible_has_an_infinite_dual_bound(solver: str, integer: bool) -> None:
-    contradiction = model_of(
-        [1, 1], [[1, 1], [1, 1]], [(5, np.inf), (-np.inf, 3)], [(0, np.inf)] * 2, integer
-    )
+    contradiction = model_of([1, 1], [[1, 1], [1, 1]], [(5, np.inf), (-np.inf, 3)], [(0, np.inf)] * 2, integer)
     crossed = model_of([1, 1], [[1, 1]], [(0, 9)], [(0, 1)] * 2, integer)
     for model, change in ((contradiction, False), (crossed, True)):
         with open_session(solver, model) as session:

@@ -173,8 +173,8 @@ def proxy_bounds(
         if method == "crown":
             for key, quantity in linear_quantities(problem, domain).items():
                 parts = (quantity.of_decision, quantity.of_latent, quantity.constant)
-                tensors = [torch.as_tensor(part) for part in parts]
-                found = quantity_box(layers, known, known.inputs[-1], *tensors)
+                of_decision, of_latent, constant = (torch.as_tensor(part) for part in parts)
+                found = quantity_box(layers, known, known.inputs[-1], of_decision, of_latent, constant)
                 bounds = bounds.tightened(key, _interval(found))
     return bounds
 

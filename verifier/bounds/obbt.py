@@ -22,6 +22,8 @@ from verifier.budget import Budget
 
 # A side counts as attained when some LP solution comes this close to it, relative to the interval's width.
 ATTAINED = 1e-3
+# A linear program that takes longer than this has stalled; its multipliers so far still give a valid bound.
+LP_SECONDS = 60.0
 # Called with (LPs solved, bounds so far as an upper bound of the objective).
 OnLp = Callable[[int, float], None]
 
@@ -132,7 +134,7 @@ class Tightener:
 
     def _solve(self, budget: Budget) -> Solution:
         self.solved += 1
-        solution = self._session.solve(time_limit=budget.left)
+        solution = self._session.solve(time_limit=min(budget.left, LP_SECONDS))
         if solution.x is not None and solution.status is Status.OPTIMAL:
             np.minimum(self._seen_low, solution.x, out=self._seen_low)
             np.maximum(self._seen_high, solution.x, out=self._seen_high)
@@ -142,10 +144,9 @@ class Tightener:
         """Return (a safe lower bound of cost'x + offset over the relaxation, whether it is proven empty)."""
         linear = self.linear
         limits = (linear.row_lower, linear.row_upper, self.lower, self.upper)
-        if solution.status is Status.INFEASIBLE:
-            # A positive bound of the zero objective leaves no feasible point.
-            if solution.ray is not None and self._safe(self._zero, *limits, solution.ray) > 0:
-                return np.inf, True
+        # A positive bound of the zero objective leaves no feasible point.
+        if solution.ray is not None and self._safe(self._zero, *limits, solution.ray) > 0:
+            return np.inf, True
         duals = solution.row_duals
         if duals is None or solution.status is Status.INFEASIBLE:
             duals = np.zeros(linear.rows)

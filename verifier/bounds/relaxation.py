@@ -179,7 +179,7 @@ def _clamp_lines(below: Box, above: Box, lo: Tensor, hi: Tensor) -> Lines:
 
 
 def _line_under(z: Box, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (slope, cut) of a line on the convex envelope of clip(z, lo, hi): a flat one or the one that rises to z's end.
+    """Return (slope, cut) of a line under clip(z, lo, hi) on its convex envelope: flat, or rising to z's end.
 
     The envelope is flat at the value of the left end until the lower limit, then a chord to the right end.
     """

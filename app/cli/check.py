@@ -1,0 +1,39 @@
+"""`certigap check`: what of a certificate can be derived again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from proxies.load import load_proxy
+from verifier.checker import CertificateError, Standing, check_certificate
+
+
+def check(
+    certificate: Annotated[Path, typer.Argument(help="certificate.json")],
+    model: Annotated[Path, typer.Argument(help="The model file that it is about.")],
+    samples: Annotated[int, typer.Option(min=0, help="Random inputs that must obey the upper bound.")] = 1000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> int:
+    """Replay the witness, compare fingerprints, try random inputs, and list what must be trusted."""
+    try:
+        data = json.loads(certificate.read_text(encoding="utf-8"))
+        spec, u = data["problem"], float(data["domain"]["u"])
+        inputs, outputs = data["proxy"]["input"]["unit"], data["proxy"]["output"]["unit"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CertificateError(f"{certificate} is not a certificate ({error}); nothing was checked") from error
+    torch.set_num_threads(1)
+    loaded = load_proxy(model, spec["case"], inputs, outputs)
+    findings = check_certificate(data, loaded.proxy, loaded.problem, loaded.problem.domain(u), samples)
+    holds = all(finding.standing is not Standing.FAILS for finding in findings)
+    if as_json:
+        rows = [{"claim": f.claim, "standing": f.standing.value, "detail": f.detail} for f in findings]
+        print(json.dumps({"holds": holds, "findings": rows}))
+    else:
+        for finding in findings:
+            print(f"{finding.standing.value:8} {finding.claim} ({finding.detail})")
+    return 0 if holds else 1

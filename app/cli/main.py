@@ -1,0 +1,67 @@
+"""The command `certigap`: its subcommands, and how errors and results become exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from app.cli import check, doctor, train, verify
+from problems.errors import CaseError, DomainError
+from proxies.errors import ProxyError
+from solvers.errors import CertigapError, SolverUnavailableError
+
+# Exit codes of sysexits.h, all 64 and up so that 0, 1 and 2 keep their meaning: certified, falsified, not decided.
+USAGE, BAD_DATA, UNAVAILABLE, FAILED = 64, 65, 69, 70
+
+# Typer may carry its own copy of click; the classes that BadParameter derives from are the right ones in any case.
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
+
+cli = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Certified worst-case optimality gaps of trained optimization proxies.",
+)
+cli.command()(verify.verify)
+cli.command()(train.train)
+cli.command()(check.check)
+cli.command()(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 certified or done, 1 falsified, 2 not decided, 64 and up for errors."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line on `arguments` and return the exit code; errors are one sentence on stderr."""
+    try:
+        code = typer.main.get_command(cli).main(arguments, prog_name="certigap", standalone_mode=False)
+        return int(code or 0)
+    except typer.Exit as error:
+        return int(error.exit_code)
+    except _ClickError as error:
+        # No arguments at all show the help, which is no error message.
+        message = error.format_message()  # type: ignore[attr-defined]
+        print(f"certigap: {message}" if arguments else message, file=sys.stderr)
+        return USAGE
+    except (typer.Abort, KeyboardInterrupt):
+        print("certigap: interrupted before any bound was known; nothing was written", file=sys.stderr)
+        return FAILED
+    except CertigapError as error:
+        print(f"certigap: {error}", file=sys.stderr)
+        return _code(error)
+    except OSError as error:
+        print(f"certigap: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+        return FAILED
+
+
+def _code(error: CertigapError) -> int:
+    if isinstance(error, (ProxyError, CaseError, DomainError)):
+        return BAD_DATA
+    return UNAVAILABLE if isinstance(error, SolverUnavailableError) else USAGE
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Words and numbers of the command line: shares as users write them, and a result in a few lines."""
+
+from __future__ import annotations
+
+import math
+
+import typer
+
+from verifier.result import Result, Verdict
+
+
+def parse_share(text: str, option: str) -> float:
+    """Read "5%", "5 %" or "0.05" as 0.05.
+
+    Raises:
+        typer.BadParameter: the text is no share from 0 up to (not including) 1.
+    """
+    stripped = text.strip()
+    try:
+        value = float(stripped.removesuffix("%")) / 100 if stripped.endswith("%") else float(stripped)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a share; write 5% or 0.05", param_hint=option) from None
+    if not 0 <= value < 1:
+        raise typer.BadParameter(f"{text!r} is not below 100 %; write 5 per cent as 5% or 0.05", param_hint=option)
+    return value
+
+
+def amount(value: float, unit: str) -> str:
+    """Return a gap for people: "1,234 $/h", "3.21 %", or "unknown"."""
+    if not math.isfinite(value):
+        return "unknown"
+    if unit == "1":
+        return f"{100 * value:.4g} %"
+    return f"{value:,.0f} {unit}" if abs(value) >= 1000 else f"{value:.4g} {unit}"
+
+
+def summary(result: Result, name: str, u: float) -> str:
+    """Return the outcome in a few lines."""
+    lower, upper = amount(result.lower, result.unit), amount(result.upper, result.unit)
+    where = f"{name}, u = {100 * u:g} %"
+    first = {
+        Verdict.CERTIFIED: f"certified: on {where}, the worst-case gap is between {lower} and {upper}",
+        Verdict.FALSIFIED: f"falsified: on {where}, a gap of {lower} was attained",
+        Verdict.BOUNDED: f"bounded: on {where}, the worst-case gap is between {lower} and {upper}",
+        Verdict.UNKNOWN: f"unknown: on {where}, a gap of {lower} was attained; no upper bound is known",
+    }[result.verdict]
+    lines = [first]
+    if result.witness is not None:
+        costs = f"{result.witness.proxy_cost:,.0f} against {result.witness.optimal_cost:,.0f}"
+        lines.append(f"at the witness the proxy pays {costs}: {100 * result.relative:.2f} % more than the optimum")
+    lines.append(f"ended: {result.termination.value} after {result.seconds['total']:.1f} s with {result.solver}")
+    return "\n".join([*lines, *(f"note: {note}" for note in result.notes)])

@@ -1,0 +1,202 @@
+"""`certigap verify`: one model file in, a certificate and a report out."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import typer
+
+from app.cli.progress import LiveProgress
+from app.cli.text import parse_share, summary
+from app.files import write_whole
+from problems.domain import Domain
+from proxies.load import InputUnit, LoadedProxy, OutputUnit, load_proxy
+from verifier.attack import AttackOptions
+from verifier.certificate import make_certificate, to_json, versions
+from verifier.options import VerifyOptions
+from verifier.replay import onnx_gap
+from verifier.result import Result, Verdict
+from verifier.sampling import sampled_gaps
+from verifier.verify import verify as run_engine
+
+EXIT_CODES = {Verdict.CERTIFIED: 0, Verdict.FALSIFIED: 1, Verdict.BOUNDED: 2, Verdict.UNKNOWN: 2}
+# Two evaluations of one network, float32 and float64, agree to this share of the optimal cost.
+ONNX_AGREEMENT = 1e-4
+
+
+def verify(
+    model: Annotated[Path, typer.Argument(help="ONNX or safetensors file of the network.", show_default=False)],
+    u: Annotated[str, typer.Option("-u", help="Half-width of the load range: 5% or 0.05.")] = "5%",
+    case: Annotated[str | None, typer.Option(help="PGLib name or .m file; default: the manifest's.")] = None,
+    relative: Annotated[bool, typer.Option(help="Bound the gap divided by the optimal cost.")] = False,
+    threshold: Annotated[
+        str | None, typer.Option(help="Only decide whether the gap can exceed this: 500 ($/h), or 3% with --relative.")
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="Stop when lower and upper differ by less than this share.")] = 1e-3,
+    time_limit: Annotated[float, typer.Option(help="Seconds for everything.")] = 3600.0,
+    solver: Annotated[str, typer.Option(help="highs, gurobi, scip, or pyomo:<name>.")] = "highs",
+    formulation: Annotated[Literal["compact", "bilevel"], typer.Option(help="Which formulation to solve.")] = "compact",
+    style: Annotated[Literal["sign", "paper"], typer.Option(help="Encoding of the repair layers.")] = "sign",
+    bounds: Annotated[Literal["crown", "interval"], typer.Option(help="First bounds of the neurons.")] = "crown",
+    rounds: Annotated[int, typer.Option(help="Most rounds of LP tightening.")] = 3,
+    attack_seconds: Annotated[float, typer.Option(help="Time for the attack; 0 for none.")] = 10.0,
+    samples: Annotated[int, typer.Option(min=0, help="Random inputs to compare with in the report.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    input_unit: Annotated[InputUnit | None, typer.Option(help="Unit the network reads.")] = None,
+    output_unit: Annotated[OutputUnit | None, typer.Option(help="Unit the network writes.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for certificate.json and report.html.")
+    ] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> int:
+    """Certify the worst-case optimality gap of a DC-OPF proxy over all loads within -u."""
+    share = parse_share(u, "-u")
+    options = VerifyOptions(
+        measure="relative" if relative else "absolute",
+        threshold=None if threshold is None else _threshold(threshold, relative),
+        tolerance=tolerance,
+        time_limit=time_limit,
+        solver=solver,
+        formulation=formulation,
+        style=style,
+        bounds=bounds,
+        rounds=rounds,
+        attack=AttackOptions(seconds=attack_seconds, rounds=6 if attack_seconds > 0 else 0),
+        seed=seed,
+    )
+    loaded = load_proxy(model, case, input_unit, output_unit)
+    domain = loaded.problem.domain(share)
+    # One thread: HiGHS and torch would otherwise fight for the same cores.
+    torch.set_num_threads(1)
+    with _stop_signal() as stop, LiveProgress(quiet=as_json, unit="1" if relative else loaded.problem.unit) as live:
+        result = run_engine(loaded.proxy, loaded.problem, domain, options, live.on_event, stop.is_set)
+    result = replace(result, notes=(*loaded.notes, *result.notes))
+    replayed = _replay_onnx(loaded, result)
+    if replayed is not None and not replayed[1]:
+        result = replace(result, notes=(*result.notes, replayed[2]), verdict=_doubted(result.verdict))
+    onnx = None if replayed is None else replayed[0]
+    certificate = make_certificate(result, loaded.proxy, loaded.problem, domain, share, options, loaded.sha256, onnx)
+    factor, unit = loaded.problem.display
+    paths = _write(output, certificate, _report(loaded, domain, options, result, samples, share, str(model)))
+    if as_json:
+        print(json.dumps(_as_json(result, paths, factor, unit), allow_nan=False))
+    else:
+        print(summary(result, loaded.problem.name, share))
+        print(f"certificate: {paths['certificate']}\nreport:      {paths['report']}")
+    return EXIT_CODES[result.verdict]
+
+
+def _threshold(text: str, relative: bool) -> float:
+    if relative or text.strip().endswith("%"):
+        if not relative:
+            raise typer.BadParameter("a threshold in per cent needs --relative", param_hint="--threshold")
+        return parse_share(text, "--threshold")
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number", param_hint="--threshold") from None
+
+
+@contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C (or SIGTERM) into a request to stop with the bounds so far; a second one kills."""
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    old = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _replay_onnx(loaded: LoadedProxy, result: Result) -> tuple[float, bool, str] | None:
+    """Return (gap by onnxruntime, whether it agrees, the sentence if not), or None where there is nothing to replay."""
+    if loaded.onnx is None or result.witness is None:
+        return None
+    gap = onnx_gap(loaded.onnx, loaded.proxy, loaded.problem, result.witness)
+    agrees = abs(gap - result.witness.gap) <= ONNX_AGREEMENT * abs(result.witness.optimal_cost)
+    return (
+        gap,
+        agrees,
+        f"the witness does not replay: onnxruntime gives a gap of {gap:.8g}, not {result.witness.gap:.8g}",
+    )
+
+
+def _doubted(verdict: Verdict) -> Verdict:
+    return Verdict.BOUNDED if verdict is Verdict.CERTIFIED else verdict
+
+
+def _report(
+    loaded: LoadedProxy,
+    domain: Domain,
+    options: VerifyOptions,
+    result: Result,
+    samples: int,
+    u: float,
+    model: str,
+) -> str:
+    from app.report import render_report  # Loads matplotlib, which nobody should wait for before an error message.
+
+    relative = options.measure == "relative"
+    gaps = sampled_gaps(loaded.proxy, loaded.problem, domain, samples, options.seed, relative)
+    facts = {
+        "Model file": f"{model} (sha256 {loaded.sha256[:16]}...)",
+        "Command": "certigap " + shlex.join(sys.argv[1:]),
+        "Case": loaded.problem.name,
+        "u": f"{100 * u:g} %",
+        "Solver": result.solver,
+        "Formulation": f"{options.formulation}, style {options.style}",
+        "Bounds": f"{options.bounds}, then at most {options.rounds} rounds of LP tightening",
+        "Threshold": "none" if options.threshold is None else f"{options.threshold:g}",
+        "Tolerance": f"{options.tolerance:g}",
+        "Seed": str(options.seed),
+        "Proxy fingerprint": loaded.proxy.fingerprint(),
+        "Problem fingerprint": loaded.problem.fingerprint(),
+        "Domain fingerprint": domain.fingerprint(),
+        "Versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
+    }
+    return render_report(result, loaded.proxy, loaded.problem, domain, facts, gaps)
+
+
+def _write(folder: Path, certificate: dict[str, Any], report: str) -> dict[str, Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {"certificate": folder / "certificate.json", "report": folder / "report.html"}
+    write_whole(paths["certificate"], to_json(certificate))
+    write_whole(paths["report"], report)
+    return paths
+
+
+def _as_json(result: Result, paths: dict[str, Path], factor: float, unit: str) -> dict[str, Any]:
+    def finite(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    witness = result.witness
+    return {
+        "lower": result.lower,
+        "upper": finite(result.upper),
+        "unit": result.unit,
+        "relative": finite(result.relative),
+        "verdict": result.verdict.value,
+        "termination": result.termination.value,
+        "seconds": round(result.seconds["total"], 3),
+        "witness": None if witness is None else {"unit": unit, "input": (factor * witness.input).tolist()},
+        "certificate": str(paths["certificate"].resolve()),
+        "report": str(paths["report"].resolve()),
+        "notes": list(result.notes),
+    }

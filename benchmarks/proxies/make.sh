@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Makes the shipped proxies again: `raw` scales its input by a constant only, `stable` centres it and is trained to keep
+# its ReLUs on one side, `centred` centres it and is not (the hard kind).
+set -euo pipefail
+cd "$(dirname "$0")"
+for n in 57 118 300; do
+    case=pglib_opf_case${n}_ieee
+    certigap train dcopf --case "$case" --steps 12000 --minutes 60 --seed 1 -o "dcopf-case$n-raw.safetensors"
+    certigap train dcopf --case "$case" --steps 12000 --minutes 60 --seed 1 --centred --stability 0.1 \
+        -o "dcopf-case$n-stable.safetensors"
+done
+certigap train dcopf --case pglib_opf_case57_ieee --steps 12000 --minutes 60 --seed 1 --centred \
+    -o dcopf-case57-centred.safetensors

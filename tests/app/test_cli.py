@@ -1,0 +1,103 @@
+"""The command line as a user meets it: outputs, exit codes, and one clear sentence for every mistake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.cli.main import run
+from proxies.onnx_io import write_onnx
+from tests.shipped import FOLDER, shipped
+
+RAW = str(FOLDER / "dcopf-case57-raw.safetensors")
+
+
+def test_verify_writes_a_certificate_that_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["verify", RAW, "-u", "1%", "-o", str(tmp_path), "--samples", "50", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert {"lower", "upper", "unit", "relative", "verdict", "termination", "seconds", "witness"} <= set(answer)
+    assert answer["verdict"] == "certified"
+    assert answer["witness"]["unit"] == "MW"
+    certificate = json.loads((tmp_path / "certificate.json").read_text())
+    assert certificate["schema"] == "certigap.certificate/1"
+    assert certificate["claim"]["upper"] == answer["upper"]
+    assert "<html" in (tmp_path / "report.html").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["certificate.json", "report.html"]
+    assert run(["check", answer["certificate"], RAW, "--samples", "50"]) == 0
+    certificate["claim"]["lower"] *= 1.01
+    (tmp_path / "forged.json").write_text(json.dumps(certificate))
+    assert run(["check", str(tmp_path / "forged.json"), RAW, "--samples", "50"]) == 1
+    certificate["claim"].update(lower=0.0, upper=1e-3)
+    (tmp_path / "forged.json").write_text(json.dumps(certificate))
+    assert run(["check", str(tmp_path / "forged.json"), RAW, "--samples", "50"]) == 1
+
+
+def test_exit_codes_tell_the_verdict(tmp_path: Path) -> None:
+    common = ["-o", str(tmp_path), "--samples", "10"]
+    assert run(["verify", RAW, "-u", "0.01", "--threshold", "1", *common]) == 1
+    hard = str(FOLDER / "dcopf-case57-centred.safetensors")
+    assert run(["verify", hard, "-u", "20%", "--time-limit", "3", *common]) == 2
+
+
+def test_an_onnx_file_without_manifest_needs_only_the_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import onnx
+
+    loaded = shipped("dcopf-case57-raw")
+    graph = onnx.load_from_string(write_onnx(loaded.proxy.network, loaded.proxy.manifest))
+    del graph.metadata_props[:]
+    model = tmp_path / "foreign.onnx"
+    onnx.save(graph, model)
+    assert run(["verify", str(model), "-o", str(tmp_path)]) == 65
+    assert "--case" in capsys.readouterr().err
+    units = ["--input-unit", "pu", "--output-unit", "fraction"]
+    case = ["--case", "pglib_opf_case57_ieee", "-u", "1%", "--samples", "10"]
+    assert run(["verify", str(model), "-o", str(tmp_path), "--json", *case, *units]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["verdict"] == "certified"
+    assert any("no manifest" in note for note in answer["notes"])
+    certificate = json.loads((tmp_path / "certificate.json").read_text())
+    assert certificate["witness"]["onnxruntime_gap"] == pytest.approx(answer["lower"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["verify", "nowhere.onnx"], "no file"),
+        (["verify", RAW, "-u", "5"], "5%"),
+        (["verify", RAW, "-u", "many"], "5%"),
+        (["verify", RAW, "--time-limit", "0"], "at least one second"),
+        (["verify", RAW, "--solver", "cplex"], "highs"),
+        (["verify", RAW, "--case", "pglib_opf_case118_ieee"], "check the case"),
+        (["verify", RAW, "--case", "pglib_opf_case58_ieee"], "did you mean"),
+        (["verify", RAW, "--threshold", "3%"], "--relative"),
+        (["verify", RAW, "--style", "best"], "sign"),
+        (["check", RAW, RAW], "not a certificate"),
+        (["train", "dcopf", "--case", "pglib_opf_case5_pjm", "--hidden", "64;64"], "64,64"),
+        (["frobnicate"], "frobnicate"),
+    ],
+)
+def test_a_mistake_gets_one_clear_sentence(
+    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) >= 64
+    error = capsys.readouterr().err
+    assert says in error
+    assert "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_makes_a_proxy_that_verify_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(tmp_path / "five.safetensors")
+    train = ["train", "dcopf", "--case", "pglib_opf_case5_pjm", "--hidden", "8", "--steps", "50", "--samples", "5"]
+    assert run([*train, "-o", model]) == 0
+    assert "written" in capsys.readouterr().out
+    assert run(["verify", model, "-u", "5%", "-o", str(tmp_path), "--samples", "10"]) == 0
+
+
+def test_doctor_lists_the_solvers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "--json"]) == 0
+    names = {solver["name"] for solver in json.loads(capsys.readouterr().out)["solvers"]}
+    assert {"highs", "gurobi", "scip"} <= names

@@ -1,0 +1,161 @@
+"""The certificate: everything needed to repeat and to check a claim, as JSON that a person can read.
+
+Schema "certigap.certificate/1". Numbers are written so that they read back bit for bit; an unknown bound is null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from encoding.bounds import Bounds
+from problems.domain import Domain
+from problems.parametric import ParametricProblem
+from proxies.proxy import Proxy
+from verifier.options import VerifyOptions
+from verifier.result import Result, Verdict, Witness
+
+SCHEMA = "certigap.certificate/1"
+_PACKAGES = ("certigap-server", "torch", "highspy", "numpy", "scipy", "pyomo", "gurobipy", "pyscipopt", "onnxruntime")
+
+
+def make_certificate(
+    result: Result,
+    proxy: Proxy,
+    problem: ParametricProblem,
+    domain: Domain,
+    u: float,
+    options: VerifyOptions,
+    file_sha256: str = "",
+    onnx_gap: float | None = None,
+) -> dict[str, Any]:
+    """Return the certificate of a result as plain data.
+
+    Args:
+        result: what was found.
+        proxy, problem, domain, options: what it was found for, and how.
+        u: the domain's relative size, to rebuild it.
+        file_sha256: of the model file.
+        onnx_gap: the witness's gap when the network is run by onnxruntime, where it is an ONNX file.
+    """
+    return {
+        "schema": SCHEMA,
+        "claim": {
+            "statement": statement(result, u),
+            "measure": options.measure,
+            "unit": result.unit,
+            "lower": result.lower,
+            "upper": _finite(result.upper),
+            "verdict": result.verdict.value,
+            "termination": result.termination.value,
+            "threshold": options.threshold,
+            "tolerance": options.tolerance,
+        },
+        "problem": {**proxy.manifest.problem.model_dump(), "name": problem.name, "fingerprint": problem.fingerprint()},
+        "proxy": {
+            "file_sha256": file_sha256,
+            "fingerprint": proxy.fingerprint(),
+            "layers": [f"{type(layer).__name__} -> {n}" for layer, n in zip(proxy.layers, proxy.sizes[1:])],
+            "input": proxy.manifest.input.model_dump(),
+            "output": proxy.manifest.output.model_dump(),
+            "arithmetic": "verified as a float64 function of the stored weights",
+        },
+        "domain": {
+            "u": u,
+            "latent_size": domain.size,
+            "fingerprint": domain.fingerprint(),
+            "cuts": [cut.reason for cut in domain.cuts],
+        },
+        "witness": None if result.witness is None else _witness(result.witness, problem, onnx_gap),
+        "bounds": None if result.bounds is None else _bounds(result.bounds),
+        "trusted": list(trusted(result)),
+        "options": asdict(options),
+        "solver": result.solver,
+        "nodes": result.nodes,
+        "sizes": {
+            "before": None if result.size_before is None else asdict(result.size_before),
+            "after": None if result.size_after is None else asdict(result.size_after),
+        },
+        "stability": [asdict(layer) for layer in result.stability],
+        "seconds": dict(result.seconds),
+        "notes": list(result.notes),
+        "versions": versions(),
+    }
+
+
+def statement(result: Result, u: float) -> str:
+    """Return the claim as one sentence."""
+    unit = "of the optimal cost" if result.unit == "1" else result.unit
+    domain = f"over all inputs within u = {100 * u:g} %"
+    if result.verdict is Verdict.UNKNOWN:
+        return f"No upper bound of the gap is known {domain}; a gap of {result.lower:.6g} {unit} was attained."
+    return f"The gap never exceeds {result.upper:.8g} {unit} {domain}; {result.lower:.8g} {unit} was attained."
+
+
+def trusted(result: Result) -> tuple[str, ...]:
+    """Return what a reader has to believe beyond arithmetic that can be repeated."""
+    return (
+        f"the dual bound of {result.solver} on the final mixed-integer model",
+        "the encodings of the layers and of the problem, as published with the source code",
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that took part."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def to_json(certificate: Mapping[str, Any]) -> str:
+    """Return a certificate as JSON text without NaN or infinity."""
+    return json.dumps(_plain(certificate), indent=1, allow_nan=False)
+
+
+def _witness(witness: Witness, problem: ParametricProblem, onnx_gap: float | None) -> dict[str, Any]:
+    factor, unit = problem.display
+    return {
+        "latent": witness.latent,
+        "unit": unit,
+        "input": factor * witness.input,
+        "decision": factor * witness.decision,
+        "optimum": factor * witness.optimum,
+        "infeasibility": factor * witness.infeasibility,
+        "proxy_cost": witness.proxy_cost,
+        "optimal_cost": witness.optimal_cost,
+        "gap": witness.gap,
+        "relative_gap": witness.relative_gap,
+        "onnxruntime_gap": onnx_gap,
+    }
+
+
+def _bounds(bounds: Bounds) -> dict[str, Any]:
+    intervals = {key: {"lower": i.lower, "upper": i.upper} for key, i in bounds.intervals.items()}
+    return {"cutoff": bounds.cutoff, "latent": asdict(bounds.box), "intervals": intervals}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value.tolist()]
+    if isinstance(value, (float, np.floating)):
+        return _finite(float(value))
+    return value
