@@ -79,7 +79,10 @@ def show(rows: list[dict[str, Any]]) -> str:
     for bilevel, compact in pairs:
         published = PUBLISHED_SECONDS.get(compact["case"], {}).get(compact["u"], ("-", "-"))
         sizes = ["/".join(str(r["size"][k]) for k in ("continuous", "integer", "rows")) for r in (bilevel, compact)]
-        times = [f"{r['seconds']:.1f}{'' if r['status'] == 'optimal' else ' *'}" if "seconds" in r else "refused" for r in (bilevel, compact)]
+        times = [
+            f"{r['seconds']:.1f}{'' if r['status'] == 'optimal' else ' *'}" if "seconds" in r else "refused"
+            for r in (bilevel, compact)
+        ]
         both = all(r["status"] == "optimal" for r in (bilevel, compact))
         same = "-"
         if both:
@@ -91,9 +94,13 @@ def show(rows: list[dict[str, Any]]) -> str:
     lines.append("\n`*`: stopped at the time limit. Published presolved sizes (continuous/binary/rows): ")
     for case, (bilevel_size, compact_size) in PUBLISHED_SIZES.items():
         lines.append(f"{case}: bilevel {'/'.join(map(str, bilevel_size))}, compact {'/'.join(map(str, compact_size))}.")
-    ratios = [b["seconds"] / c["seconds"] for b, c in zip(rows[::2], rows[1::2]) if b["status"] == c["status"] == "optimal"]
+    ratios = [
+        b["seconds"] / c["seconds"] for b, c in zip(rows[::2], rows[1::2]) if b["status"] == c["status"] == "optimal"
+    ]
     if ratios:
-        lines.append(f"\nGeometric mean of bilevel/compact time over {len(ratios)} pairs: {np.exp(np.log(ratios).mean()):.2f}")
+        lines.append(
+            f"\nGeometric mean of bilevel/compact time over {len(ratios)} pairs: {np.exp(np.log(ratios).mean()):.2f}"
+        )
     return "\n".join(lines)
 
 

@@ -152,9 +152,7 @@ class GurobiSession(Session):
         else:
             bound = objective if status is Status.OPTIMAL else -np.inf
         duals = None if self._is_mip or status is not Status.OPTIMAL else self._row_duals()
-        return Solution(
-            status, objective, bound, x, duals, nodes=int(model.NodeCount), iterations=int(model.IterCount)
-        )
+        return Solution(status, objective, bound, x, duals, nodes=int(model.NodeCount), iterations=int(model.IterCount))
 
     def _row_duals(self) -> Vector:
         duals = np.array(self._rows.Pi, dtype=np.float64).reshape(self.model.rows)

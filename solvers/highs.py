@@ -24,6 +24,10 @@ _STATUS = {
 }
 
 
+# HiGHS's own default, and the looser one at which it must confirm that a MIP is infeasible.
+FEASIBILITY, LOOSE_FEASIBILITY = 1e-6, 1e-5
+
+
 class HighsSession(Session):
     """A model loaded into HiGHS.
 
@@ -86,10 +90,12 @@ class HighsSession(Session):
             point = check_point(start, self.model.columns, "start")
             known = np.flatnonzero(~np.isnan(point)).astype(np.int32)
             highs.setSolution(known.size, known, point[known])
-        if on_progress is None or not self._is_mip:
-            highs.run()
-        else:
-            self._run_watched(on_progress)
+        self._run(on_progress)
+        if self._is_mip and highs.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
+            # HiGHS was seen to call MIPs infeasible that have a point without any violation: it must say so twice.
+            highs.setOptionValue("mip_feasibility_tolerance", LOOSE_FEASIBILITY)
+            self._run(on_progress)
+            highs.setOptionValue("mip_feasibility_tolerance", FEASIBILITY)
         if highs.getModelStatus() == highspy.HighsModelStatus.kUnboundedOrInfeasible:
             return self._tell_apart()
         return self._read()
@@ -105,6 +111,12 @@ class HighsSession(Session):
         if status is Status.INFEASIBLE:
             return Solution(status, np.inf, np.inf)
         return Solution(Status.UNBOUNDED if status is Status.OPTIMAL else status, np.inf, -np.inf)
+
+    def _run(self, on_progress: OnProgress | None) -> None:
+        if on_progress is None or not self._is_mip:
+            self._highs.run()
+        else:
+            self._run_watched(on_progress)
 
     def _run_watched(self, on_progress: OnProgress) -> None:
         began = time.monotonic()

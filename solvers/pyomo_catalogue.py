@@ -15,12 +15,14 @@ from solvers.session import Capability
 
 _HIGHS = {"threads": 1, "random_seed": "seed", "mip_rel_gap": "gap"}
 _GUROBI = {"Threads": 1, "Seed": "seed", "MIPGap": "gap"}
-# "seed" and "gap" stand for the values of the solve.
+# Seconds, where a solver must be given a number.
+NO_TIME_LIMIT = 1e9
+# "seed", "gap" and "seconds" stand for the values of the solve.
 OPTIONS: dict[str, dict[str, Any]] = {
     "appsi_highs": _HIGHS,
     "highs": _HIGHS,
     "appsi_gurobi": _GUROBI,
-    "gurobi_direct": _GUROBI,
+    "gurobi_direct": {**_GUROBI, "TimeLimit": "seconds"},  # drops the limit that Pyomo passes
     # What GLPK's presolve says of an infeasible or unbounded model is lost in Pyomo.
     "glpk": {"mipgap": "gap", "seed": "seed", "nopresol": ""},
     "cbc": {"ratioGap": "gap"},

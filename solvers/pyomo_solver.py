@@ -18,7 +18,7 @@ from pyomo.opt import SolverStatus, TerminationCondition
 
 from solvers.errors import SolverFailedError, SolverLimitError
 from solvers.linear_model import LinearModel, Vector
-from solvers.pyomo_catalogue import HONEST_BOUND, OPTIONS, capabilities_of, find_solver
+from solvers.pyomo_catalogue import HONEST_BOUND, NO_TIME_LIMIT, OPTIONS, capabilities_of, find_solver
 from solvers.safe_bound import SafeBound
 from solvers.session import MIP_GAP, Capability, OnProgress, Session, Solution, Status
 
@@ -151,7 +151,7 @@ class PyomoSession(Session):
         return bool(empty.any() or crossed)
 
     def _run(self, time_limit: float, mip_gap: float) -> TerminationCondition:
-        values = {"seed": self.seed, "gap": mip_gap}
+        values = {"seed": self.seed, "gap": mip_gap, "seconds": min(time_limit, NO_TIME_LIMIT)}
         options = {key: values.get(value, value) for key, value in OPTIONS.get(self._solver_name, {}).items()}
         keywords: dict[str, Any] = {"load_solutions": False, "options": options}
         if np.isfinite(time_limit):
@@ -161,7 +161,7 @@ class PyomoSession(Session):
             with LoggingIntercept(io.StringIO(), "pyomo", logging.WARNING):
                 self._results = self._solver.solve(self._pyomo, **keywords)
         except NotImplementedError:
-            if not self._pyomo.component("dual"):
+            if self._pyomo.component("dual") is None:
                 raise
             # Some interfaces refuse to solve where duals are asked for.
             self._pyomo.del_component("dual")
@@ -200,7 +200,7 @@ class PyomoSession(Session):
 
     def _row_duals(self) -> Vector | None:
         found = self._pyomo.component("dual")
-        if not found:
+        if found is None or (len(found) == 0 and len(self._pyomo.row)):
             return None
         duals = np.zeros(self.model.rows)
         for row, constraint in self._pyomo.row.items():

@@ -27,6 +27,8 @@ class SafeBound:
         self.magnitude = abs(self.transposed)
         self._longest = int(np.diff(self.transposed.indptr).max(initial=0)) + 1
 
+    # Multipliers may be so large that a product overflows; the bound then is -inf.
+    @np.errstate(invalid="ignore", over="ignore")
     def __call__(
         self,
         cost: Vector,
@@ -55,11 +57,10 @@ class SafeBound:
         error = gamma(self._longest) * (np.abs(cost) + self.magnitude @ np.abs(y))
         # Columns that no row and no cost touch have an exact zero, and may then be unlimited.
         low, high = reduced - error, reduced + error
-        with np.errstate(invalid="ignore"):
-            at_lower = np.where(high == 0, 0.0, high * column_lower)
-            at_upper = np.where(low == 0, 0.0, low * column_upper)
-            inside = np.where(low == 0, 0.0, low * column_lower)
-            outside = np.where(high == 0, 0.0, high * column_upper)
+        at_lower = np.where(high == 0, 0.0, high * column_lower)
+        at_upper = np.where(low == 0, 0.0, low * column_upper)
+        inside = np.where(low == 0, 0.0, low * column_lower)
+        outside = np.where(high == 0, 0.0, high * column_upper)
         columns = np.minimum(np.minimum(at_lower, at_upper), np.minimum(inside, outside))
         rows = y * np.where(y > 0, row_lower, np.where(y < 0, row_upper, 0.0))
         total = float(columns.sum() + rows.sum()) + offset

@@ -44,9 +44,7 @@ def congested(case14: Grid) -> Grid:
     pmax[2:4] = 0.6
     pmin[2], pmin[3] = 0.1, 0.05
     cost = case14.cost + np.array([0.0, 0.0, 900.0, 300.0, 0.0])
-    return replace(
-        case14, name="case14_congested", pmin=pmin, pmax=pmax, cost=cost, rating=case14.rating * 0.4
-    )
+    return replace(case14, name="case14_congested", pmin=pmin, pmax=pmax, cost=cost, rating=case14.rating * 0.4)
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,9 @@ TOLERANCE = 1e-6
 Model = tuple[pyo.ConcreteModel, list, list]
 
 
-def extremes(model: pyo.ConcreteModel, fixed: Sequence, point: np.ndarray, outputs: Sequence, weights: np.ndarray) -> np.ndarray:
+def extremes(
+    model: pyo.ConcreteModel, fixed: Sequence, point: np.ndarray, outputs: Sequence, weights: np.ndarray
+) -> np.ndarray:
     """Fix variables at a point, then minimise and maximise weights'outputs: (len(weights), 2)."""
     found = []
     for row in weights:
@@ -260,9 +262,7 @@ def test_a_whole_proxy_is_its_forward_pass(
             np.testing.assert_allclose(found, np.hstack([goal, goal]), atol=5 * TOLERANCE)
 
 
-def test_targets_are_the_values_whose_bounds_matter(
-    congested: Grid, make_proxy: Callable[..., Proxy]
-) -> None:
+def test_targets_are_the_values_whose_bounds_matter(congested: Grid, make_proxy: Callable[..., Proxy]) -> None:
     problem = DcOpf(congested)
     domain: Domain = problem.domain(0.2)
     layers = latent_layers(make_proxy(problem, 0), domain)

@@ -161,7 +161,7 @@ def test_a_domain_without_any_servable_input_is_refused(case14: Grid) -> None:
 
 @pytest.mark.parametrize("u", [-0.1, 1.0, 5, 20, float("nan"), float("inf")])
 def test_a_size_that_is_no_share_is_refused(case14: Grid, u: float) -> None:
-    with pytest.raises(DomainError, match="0.05"):
+    with pytest.raises(DomainError, match=r"0\.05"):
         DcOpf(case14).domain(u)
 
 

@@ -43,7 +43,8 @@ def write_case(
     text += table("gen", [(b, 0, 0, 10, -10, 1, 50, s, high, low) for b, s, high, low in generators])
     text += table("gencost", [(row[0], 0, 0, len(row) - 1, *row[1:]) for row in costs])
     text += table(
-        "branch", [(f, t, r, x, 0.01, rate, rate, rate, 0, 0, s, low, high) for f, t, r, x, rate, s, low, high in branches]
+        "branch",
+        [(f, t, r, x, 0.01, rate, rate, rate, 0, 0, s, low, high) for f, t, r, x, rate, s, low, high in branches],
     )
     path = folder / "tiny.m"
     path.write_text(text)
@@ -102,9 +103,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("changes", "why"), REFUSED.values(), ids=REFUSED.keys())
-def test_a_case_that_cannot_be_dispatched_is_refused_with_the_reason(
-    tmp_path: Path, changes: dict, why: str
-) -> None:
+def test_a_case_that_cannot_be_dispatched_is_refused_with_the_reason(tmp_path: Path, changes: dict, why: str) -> None:
     with pytest.raises(CaseError, match=why):
         load_grid(write_case(tmp_path, **changes))
 

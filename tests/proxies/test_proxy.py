@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_latent_layers_compute_the_proxys_decision(
         assert float(problem.infeasibility(x, expected).max()) <= 1e-12
     # The network matters: its decisions differ between inputs and are not all at a limit.
     assert float(expected.std(0).max()) > 1e-3
-    adjacent = [isinstance(a, Affine) and isinstance(b, Affine) for a, b in zip(layers, layers[1:])]
+    adjacent = [isinstance(a, Affine) and isinstance(b, Affine) for a, b in pairwise(layers)]
     assert not any(adjacent)
 
 

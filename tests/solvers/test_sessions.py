@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from solvers.registry import open_session
 from solvers.safe_bound import safe_lower_bound
 from solvers.session import Capability, Progress, Session, Status
 
-ADAPTERS = os.environ.get("AD", "highs gurobi scip pyomo:appsi_highs pyomo:glpk pyomo:cbc").split()
+ADAPTERS = ["highs", "gurobi", "scip", "pyomo:appsi_highs", "pyomo:glpk", "pyomo:cbc"]
 _MODULES = {"gurobi": "gurobipy", "scip": "pyscipopt"}
 
 

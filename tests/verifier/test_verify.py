@@ -54,7 +54,11 @@ def reference() -> Result:
 
 @pytest.mark.parametrize(
     ("formulation", "style", "solver"),
-    [*product(("compact", "bilevel"), ("sign", "paper"), ("highs",)), ("compact", "sign", "gurobi"), ("compact", "paper", "scip")],
+    [
+        *product(("compact", "bilevel"), ("sign", "paper"), ("highs",)),
+        ("compact", "sign", "gurobi"),
+        ("compact", "paper", "scip"),
+    ],
 )
 def test_every_way_gives_the_same_optimum(reference: Result, formulation: str, style: str, solver: str) -> None:
     found = run("dcopf-case57-raw", 0.01, formulation=formulation, style=style, solver=solver)

@@ -184,7 +184,8 @@ def _line_under(z: Box, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
     The envelope is flat at the value of the left end until the lower limit, then a chord to the right end.
     """
     l, u = z.lower, z.upper  # noqa: E741
-    lo, hi = torch.maximum(lo, l - 1), torch.minimum(hi, u + 1)  # Finite limits, same function on [l, u].
+    lo = torch.maximum(lo, l - 1)  # Finite limits, same function on [l, u].
+    hi = torch.minimum(hi, torch.maximum(u + 1, lo))
     start = torch.minimum(torch.maximum(l, lo), u)
     at_start = torch.minimum(torch.maximum(start, lo), hi)
     at_end = torch.minimum(torch.maximum(u, lo), hi)

@@ -1,0 +1,99 @@
+"""Exact local search around an input: fix most binaries where they are, free the promising ones, solve the small MILP.
+
+Within one pattern of binaries the gap is linear, and the linear program follows its ridges exactly, which gradient steps
+cannot; the reduced costs of the fixed binaries say which of them would pay to switch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from encoding.formulation import GapModel
+from problems.interval import Vector
+from solvers.registry import open_session
+from solvers.session import Solution, Status
+from verifier.attack import Candidate
+from verifier.budget import Budget
+
+# Binaries that are freed at first, and by how much more when a neighbourhood holds nothing better.
+FREED, GROWTH, MOST_FREED = 12, 2, 200
+# Seconds for one small MILP; it is a heuristic and may be cut off.
+STEP_SECONDS = 3.0
+# An improvement below this share is rounding.
+WORTH = 1e-6
+
+
+class Polisher:
+    """One formulation in two sessions: with its binaries fixed as an LP, and with some of them free as a MILP.
+
+    Args:
+        model: a formulation without cutoff.
+        solver: name of a MILP solver.
+    """
+
+    def __init__(self, model: GapModel, solver: str = "highs") -> None:
+        self.model = model
+        linear = model.linear
+        self._binaries = np.flatnonzero(linear.integer)
+        self._latent = model.latent_columns[model.latent_columns >= 0]
+        self._lp = open_session(solver, linear.relaxed())
+        self._milp = open_session(solver, linear)
+
+    def close(self) -> None:
+        """Give back both sessions."""
+        self._lp.close()
+        self._milp.close()
+
+    def improve(self, start: Vector, budget: Budget) -> Candidate | None:
+        """Climb from a latent vector ((n_w,)); return the best input found with its objective, or None."""
+        x = self._complete(start, budget)
+        best: Candidate | None = None
+        freed = FREED
+        while x is not None and not budget.spent:
+            pattern = np.round(x[self._binaries])
+            local = self._within(pattern, budget)
+            if local is None or local.x is None or local.row_duals is None:
+                break
+            value = self.model.gap_of(local.objective)
+            if best is None or value > best.gap:
+                best = Candidate(self.model.latent_of(local.x), value)
+            found = self._around(pattern, local, freed, budget)
+            if found is None or found.x is None:
+                break
+            if self.model.gap_of(found.objective) > value + WORTH * abs(value):
+                x, freed = found.x, FREED
+            elif freed >= min(MOST_FREED, self._binaries.size):
+                break
+            else:
+                freed *= GROWTH
+        return best
+
+    def _complete(self, latent: Vector, budget: Budget) -> Vector | None:
+        """Return the model's point at a fixed latent vector."""
+        w = latent[self.model.latent_columns >= 0]
+        linear = self.model.linear
+        self._bound_binaries(self._milp, np.zeros(self._binaries.size), np.ones(self._binaries.size))
+        self._milp.set_column_bounds(self._latent, w, w)
+        x = self._milp.solve(time_limit=min(STEP_SECONDS, budget.left)).x
+        self._milp.set_column_bounds(self._latent, linear.column_lower[self._latent], linear.column_upper[self._latent])
+        return x
+
+    def _within(self, pattern: Vector, budget: Budget) -> Solution | None:
+        self._bound_binaries(self._lp, pattern, pattern)
+        solution = self._lp.solve(time_limit=min(STEP_SECONDS, budget.left))
+        return solution if solution.status is Status.OPTIMAL else None
+
+    def _around(self, pattern: Vector, local: Solution, freed: int, budget: Budget) -> Solution | None:
+        """Solve with the binaries free whose reduced cost promises most."""
+        assert local.row_duals is not None
+        linear = self.model.linear
+        reduced = linear.cost - linear.matrix.T @ local.row_duals
+        promise = -reduced[self._binaries] * np.where(pattern > 0.5, -1.0, 1.0)
+        chosen = np.argsort(-promise)[:freed]
+        lower, upper = pattern.copy(), pattern.copy()
+        lower[chosen], upper[chosen] = 0.0, 1.0
+        self._bound_binaries(self._milp, lower, upper)
+        return self._milp.solve(time_limit=min(STEP_SECONDS, budget.left), mip_gap=1e-3, start=local.x)
+
+    def _bound_binaries(self, session: object, lower: Vector, upper: Vector) -> None:
+        session.set_column_bounds(self._binaries, lower, upper)  # type: ignore[attr-defined]
