@@ -74,34 +74,35 @@ def show(rows: list[dict[str, Any]]) -> str:
         "| case | u % | solver | bilevel cols/bin/rows | compact cols/bin/rows | bilevel s | compact s | ratio "
         "| paper bilevel s | paper compact s | same optimum |\n|" + " --- |" * 11
     )
-    lines = [head]
-    pairs = zip(rows[::2], rows[1::2])
-    for bilevel, compact in pairs:
-        published = PUBLISHED_SECONDS.get(compact["case"], {}).get(compact["u"], ("-", "-"))
-        sizes = ["/".join(str(r["size"][k]) for k in ("continuous", "integer", "rows")) for r in (bilevel, compact)]
-        times = [
-            f"{r['seconds']:.1f}{'' if r['status'] == 'optimal' else ' *'}" if "seconds" in r else "refused"
-            for r in (bilevel, compact)
-        ]
-        both = all(r["status"] == "optimal" for r in (bilevel, compact))
-        same = "-"
-        if both:
-            near = np.isclose(bilevel["lower"], compact["lower"], rtol=2 * MIP_GAP, atol=1e-2)
-            same = "yes" if near else f"NO: {bilevel['lower']:.6g} / {compact['lower']:.6g}"
-        ratio = f"{bilevel['seconds'] / compact['seconds']:.2f}" if both else "-"
-        cells = (compact["case"], compact["u"], compact["solver"], *sizes, *times, ratio, *published, same)
-        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    pairs = list(zip(rows[::2], rows[1::2]))
+    lines = [head, *(_line(bilevel, compact) for bilevel, compact in pairs)]
     lines.append("\n`*`: stopped at the time limit. Published presolved sizes (continuous/binary/rows): ")
     for case, (bilevel_size, compact_size) in PUBLISHED_SIZES.items():
         lines.append(f"{case}: bilevel {'/'.join(map(str, bilevel_size))}, compact {'/'.join(map(str, compact_size))}.")
-    ratios = [
-        b["seconds"] / c["seconds"] for b, c in zip(rows[::2], rows[1::2]) if b["status"] == c["status"] == "optimal"
-    ]
-    if ratios:
-        lines.append(
-            f"\nGeometric mean of bilevel/compact time over {len(ratios)} pairs: {np.exp(np.log(ratios).mean()):.2f}"
-        )
+    solved = [(b, c) for b, c in pairs if b["status"] == c["status"] == "optimal"]
+    if solved:
+        mean = np.exp(np.mean([np.log(b["seconds"] / c["seconds"]) for b, c in solved]))
+        lines.append(f"\nGeometric mean of bilevel/compact time over {len(solved)} pairs: {mean:.2f}")
     return "\n".join(lines)
+
+
+def _line(bilevel: dict[str, Any], compact: dict[str, Any]) -> str:
+    published = PUBLISHED_SECONDS.get(compact["case"], {}).get(compact["u"], ("-", "-"))
+    sizes = ["/".join(str(row["size"][k]) for k in ("continuous", "integer", "rows")) for row in (bilevel, compact)]
+    ratio = same = "-"
+    if bilevel["status"] == compact["status"] == "optimal":
+        ratio = f"{bilevel['seconds'] / compact['seconds']:.2f}"
+        near = np.isclose(bilevel["lower"], compact["lower"], rtol=2 * MIP_GAP, atol=1e-2)
+        same = "yes" if near else f"NO: {bilevel['lower']:.6g} / {compact['lower']:.6g}"
+    times = [_seconds(bilevel), _seconds(compact)]
+    cells = (compact["case"], compact["u"], compact["solver"], *sizes, *times, ratio, *published, same)
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _seconds(row: dict[str, Any]) -> str:
+    if "seconds" not in row:
+        return "refused"
+    return f"{row['seconds']:.1f}{'' if row['status'] == 'optimal' else ' *'}"
 
 
 def main() -> None:

@@ -14,14 +14,11 @@ import torch
 from torch import Tensor
 
 from problems.domain import Domain
-from problems.interval import Interval, Vector
+from problems.interval import Vector
 from problems.parametric import ParametricProblem
 from proxies.layers import Layer
 from verifier.budget import Budget
 from verifier.value_function import ValueCut, ValueFunction
-
-# Polishing: coordinates that get a line search, points on a line, its finest step as a share of the box, most passes.
-LINE_SEARCHED, LINE_POINTS, LINE_RESOLUTION, MOST_PASSES = 1, 65, 1e-5, 200
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,6 @@ class AttackOptions:
         steps: gradient steps a round.
         first_step, last_step: length of a step as a share of the box's width.
         exact: points a round whose gap is computed exactly, and whose tangents are stored.
-        polished: points a round that also move coordinate by coordinate.
         seconds: time limit.
         seed: of the starts.
     """
@@ -45,7 +41,6 @@ class AttackOptions:
     first_step: float = 0.3
     last_step: float = 0.01
     exact: int = 24
-    polished: int = 4
     seconds: float = 10.0
     seed: int = 0
 
@@ -114,12 +109,6 @@ class Attack:
             chosen = _distinct(climbed[order], options.exact)
             found += self._value(chosen, ratio, on_best)
             found = sorted(found, key=lambda c: -c.gap)[: options.exact]
-            polished = [
-                self._polish(candidate.latent, ratio, options, budget) for candidate in found[: options.polished]
-            ]
-            if polished:
-                found += self._value(_distinct(np.stack(polished), len(polished)), ratio, on_best)
-                found = sorted(found, key=lambda c: -c.gap)[: options.exact]
             self.found = found
         return self.best
 
@@ -166,39 +155,6 @@ class Attack:
             step *= decay
         return best_w.numpy(), best.numpy()
 
-    def _polish(self, start: Vector, ratio: float, options: AttackOptions, budget: Budget) -> Vector:
-        """Move one coordinate at a time: every single jump to an end at once, and a line search along the widest ones.
-
-        The gap is piecewise linear with narrow ridges, along which signed steps jump from side to side.
-        """
-        box = self.domain.box
-        reach = np.asarray(abs(self.domain.matrix).sum(axis=0)).ravel() * box.width
-        widest = np.argsort(-reach)[:LINE_SEARCHED]
-        best, value = start, -np.inf
-        for _ in range(MOST_PASSES):
-            before = value
-            best, value = self._best_of(np.concatenate([best[None], _jumps(best, box)]), ratio)
-            for axis in widest:
-                centre, width = best[axis], box.width[axis]
-                while width > LINE_RESOLUTION * box.width[axis]:
-                    line = np.repeat(best[None], LINE_POINTS, axis=0)
-                    ends = np.clip([centre - width, centre + width], box.lower[axis], box.upper[axis])
-                    line[:, axis] = np.linspace(*ends, LINE_POINTS)
-                    best, value = self._best_of(np.concatenate([best[None], line]), ratio)
-                    centre, width = best[axis], width * 4 / LINE_POINTS
-            if budget.spent or value <= before * (1 + 1e-6):
-                break
-        return best
-
-    def _best_of(self, points: Vector, ratio: float) -> tuple[Vector, float]:
-        points = self.domain.project(points)
-        values, slopes = self._tangents()
-        with torch.no_grad():
-            w = torch.as_tensor(points)
-            gap = self._cost(w) - (1 + ratio) * (values + w @ slopes.T).amax(-1)
-        first = int(gap.argmax())
-        return points[first], float(gap[first])
-
     def _cost(self, w: Tensor) -> Tensor:
         h = w
         for layer in self.layers:
@@ -233,14 +189,6 @@ class Attack:
         size = 1e-9 * (1 + np.abs(cut.slope).max())
         if not any(np.abs(cut.slope - old.slope).max() <= size for old in self.cuts):
             self.cuts.append(cut)
-
-
-def _jumps(point: Vector, box: Interval) -> Vector:
-    """Return (2 n_w, n_w) the point with each coordinate in turn at its lower, then at its upper end."""
-    jumps = np.repeat(point[None], 2 * point.size, axis=0)
-    each = np.arange(point.size)
-    jumps[each, each], jumps[point.size + each, each] = box.lower, box.upper
-    return jumps
 
 
 def _distinct(points: Vector, count: int) -> Vector:

@@ -172,5 +172,5 @@ def test_inputs_that_cannot_be_served_are_left_out_and_said() -> None:
 
 @pytest.mark.parametrize("wrong", [{"time_limit": 0.0}, {"tolerance": 0.0}, {"rounds": -1}])
 def test_senseless_options_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(OptionsError, match="give|try"):
+    with pytest.raises(OptionsError, match=r"give|try"):
         VerifyOptions(**wrong)  # type: ignore[arg-type]
