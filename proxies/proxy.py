@@ -43,8 +43,9 @@ class Proxy(nn.Module):
             size = layer.output_size(size)
             self.sizes.append(size)
         for name, value in self.state_dict().items():
-            if bool(torch.isnan(value).any()):
-                raise ProxyError(f"the network has a weight that is not a number ({name}); train or export it again")
+            wrong = value.isnan() if ".lower" in name or ".upper" in name else ~value.isfinite()
+            if bool(wrong.any()):
+                raise ProxyError(f"the network has a weight that is not finite ({name}); train or export it again")
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the decisions y ((batch, n_y)) for inputs x ((batch, n_x)), both in the problem's units."""

@@ -98,10 +98,14 @@ class Attack:
         budget = budget.part(options.seconds)
         rng = np.random.default_rng(options.seed)
         box = self.domain.box
+        self.found = []
         self._value(np.stack([self.domain.centre, self.domain.project(box.upper)]), ratio, on_best)
-        found = self.found
+        if not self.cuts:
+            self._value(self.domain.sample(options.starts, options.seed), ratio, on_best)
+        found: list[Candidate] = []
         for turn in range(options.rounds):
-            if budget.spent:
+            # Without a tangent no input tried so far has a feasible problem: nothing to climb on.
+            if budget.spent or not self.cuts:
                 break
             starts = self._starts(options, turn, found, rng)
             climbed, surrogate = self._climb(starts, options, ratio, budget)
@@ -116,7 +120,7 @@ class Attack:
         self, options: AttackOptions, turn: int, found: Sequence[Candidate], rng: np.random.Generator
     ) -> Vector:
         seed = int(rng.integers(2**31))
-        half = options.starts // 2
+        half = (options.starts + 1) // 2
         points = [self.domain.corners(half, seed), self.domain.sample(options.starts - half, seed)]
         if turn == 0:
             # The latents that move most inputs first: both ends of each, the others in the middle.

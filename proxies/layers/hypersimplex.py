@@ -87,8 +87,9 @@ def shift_to_demand(p: Tensor, demand: Tensor, lower: Tensor, upper: Tensor) -> 
     """
     least, most = lower.sum(), upper.sum()
     slack = DEMAND_TOLERANCE.get(p.dtype, 1e-5) * (1 + lower.abs().sum() + upper.abs().sum())
-    if bool(((demand < least - slack) | (demand > most + slack)).any()):
-        worst = demand[(demand < least - slack) | (demand > most + slack)][0].item()
+    served = (demand >= least - slack) & (demand <= most + slack)  # False also for what is not a number.
+    if not bool(served.all()):
+        worst = demand[~served][0].item()
         raise InfeasibleDemandError(
             f"a demand of {worst:.6g} per unit is outside what the generators can serve, "
             f"{least.item():.6g} to {most.item():.6g}; leave such inputs out of the domain"
