@@ -96,7 +96,7 @@ REFUSED = {
     "piecewise": ({"costs": [(1, *row[1:]) for row in COSTS]}, "piecewise"),
     "duplicate": ({"buses": [*BUSES, BUSES[0]]}, "twice"),
     "crossed limits": ({"generators": [(1, 1, 5.0, 9.0), *GENERATORS[1:]]}, "generator 1 has Pmin above Pmax"),
-    "no impedance": ({"branches": SHORT}, "no reactance nor reactance"),
+    "no impedance": ({"branches": SHORT}, "has no reactance"),
     "not finite": ({"buses": [(1, 3, np.nan, 0.0), *BUSES[1:]]}, "load"),
     "costs missing": ({"costs": COSTS[:2]}, "cost"),
 }
