@@ -29,6 +29,8 @@ class VerifyOptions:
         bounds: how the first bounds are made.
         rounds: most rounds of LP tightening; 0 for none.
         attack: how hard to attack first; `attack.rounds` = 0 for not at all.
+        split: split the domain when one MILP is too hard; False solves one MILP for as long as it takes.
+        workers: processes that work on parts; 1 works in this one.
         use_cutoff: tighten and search only where the gap exceeds what the attack attained.
         seed: of everything random.
     """
@@ -43,6 +45,8 @@ class VerifyOptions:
     bounds: Method = "crown"
     rounds: int = 3
     attack: AttackOptions = field(default_factory=AttackOptions)
+    split: bool = True
+    workers: int = 1
     use_cutoff: bool = True
     seed: int = 0
 
@@ -51,5 +55,7 @@ class VerifyOptions:
             raise OptionsError(f"a time limit of {self.time_limit} s leaves no time; give at least one second")
         if not 0 < self.tolerance < 1:
             raise OptionsError(f"the tolerance {self.tolerance} must lie between 0 and 1; try 0.001")
+        if self.workers < 1:
+            raise OptionsError(f"{self.workers} workers cannot work; give at least one")
         if self.rounds < 0:
             raise OptionsError(f"{self.rounds} rounds of tightening cannot be done; give 0 or more")

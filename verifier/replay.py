@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from problems.domain import Domain
+from problems.errors import InputError
 from problems.interval import Vector
 from problems.parametric import ParametricProblem
 from proxies.proxy import Proxy
@@ -36,6 +37,17 @@ def is_sound(witness: Witness, domain: Domain) -> bool:
     """Return whether a witness lies in the domain and its decision is feasible: only then does it count."""
     inside = domain.contains(witness.latent, tolerance=ULPS * float(np.finfo(np.float64).eps))
     return inside and witness.infeasibility <= FEASIBILITY_TOLERANCE * (1 + float(np.abs(witness.decision).max()))
+
+
+def sound_gap(proxy: Proxy, problem: ParametricProblem, domain: Domain, latent: Vector, relative: bool) -> float:
+    """Return the replayed gap at a latent vector; -inf where the replay does not count."""
+    try:
+        witness = replay(proxy, problem, domain, latent)
+    except InputError:
+        return -np.inf
+    if not is_sound(witness, domain):
+        return -np.inf
+    return witness.relative_gap if relative else witness.gap
 
 
 def onnx_gap(onnx: bytes, proxy: Proxy, problem: ParametricProblem, witness: Witness) -> float:

@@ -112,7 +112,9 @@ class Result:
         events: the whole story, for plots.
         notes: what the user must know: fall-backs, inputs left out, a witness that did not replay.
         solver: name and version of what gave the upper bound.
-        nodes: of the MILP search.
+        nodes: of the MILP solver, in all.
+        parts: of the domain that the search worked on.
+        lps: linear programs solved to tighten bounds.
         bounds: the tightest bounds of the proxy that were used; None where none were made.
     """
 
@@ -130,6 +132,8 @@ class Result:
     notes: tuple[str, ...]
     solver: str
     nodes: int = 0
+    parts: int = 0
+    lps: int = 0
     bounds: Bounds | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""The pipeline: attack -> bounds -> tightening -> one MILP -> replay -> Result.
+"""The pipeline: bounds -> attack -> search (tighten, solve or split) -> replay -> Result.
 
 Sources: Chen et al. 2024 (formulations, attack, tightening); Dinkelbach 1967 (relative gaps).
 """
@@ -10,42 +10,36 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from encoding.bilevel import bilevel_model
 from encoding.bounds import Bounds, input_key
-from encoding.compact import compact_model
-from encoding.formulation import GapModel
 from encoding.layers import stable_units
 from problems.domain import Domain
 from problems.errors import InputError
+from problems.interval import Vector
 from problems.parametric import ParametricProblem
 from proxies.layers import Affine
-from proxies.proxy import Proxy, latent_layers
-from solvers.errors import CertigapError
+from proxies.proxy import Proxy
 from solvers.linear_model import EMPTY_MODEL, ModelSize
 from solvers.registry import open_session_or_default
-from solvers.safe_bound import safe_lower_bound
-from solvers.session import Progress, Solution, Status
-from verifier.attack import Attack, Candidate
+from verifier.attack import Attack
 from verifier.bounds.crown import proxy_bounds
-from verifier.bounds.obbt import Tightener, mark_cutoff
 from verifier.budget import Budget
+from verifier.node import Node
 from verifier.options import OptionsError, VerifyOptions
+from verifier.polish import Polisher
 from verifier.replay import is_sound, replay
 from verifier.result import Event, LayerStability, OnEvent, Result, Termination, Verdict, Witness
+from verifier.search import Search
+from verifier.task import Task
 from verifier.value_function import ValueFunction, least_value
 
-# Another round of tightening is worth its LPs while the last one took this share off the distance to the lower bound.
-WORTH_A_ROUND = 0.1
-# The share of the time left that one round of tightening may take, so that the search gets its turn.
-TIGHTENING_SHARE = 0.5
 # A replayed gap above the upper bound by more than this share means that something is wrong, not rounding.
 CONTRADICTION = 1e-6
-# Most steps of Dinkelbach's method; each at least halves the distance in practice, two or three are usual.
-MOST_RATIOS = 12
-
-
-class SoundnessError(CertigapError, RuntimeError):
-    """Two of our own claims contradict each other: a defect, never the user's fault."""
+# Most steps of Dinkelbach's method in the attack; two are usual.
+MOST_RATIOS = 3
+# Candidates of the attack that are polished, and the share of the time left that this may take.
+POLISHED, POLISH_SHARE = 3, 0.15
+# Longest polish in seconds.
+POLISH_SECONDS = 30.0
 
 
 def verify(
@@ -99,13 +93,15 @@ class _Verification:
     unsound: bool = False
     solver_name: str = ""
     nodes: int = 0
+    parts: int = 0
+    lps: int = 0
+    finished: bool = False
     bounds: Bounds | None = None
 
     def __post_init__(self) -> None:
         self.relative = self.options.measure == "relative"
         self.budget = Budget(self.options.time_limit, self._stop)
-        self.layers = latent_layers(self.proxy, self.domain)
-        self.least_value = 0.0
+        self.task = Task(self.proxy, self.problem, self.domain, self.options)
         self.notes += [cut.reason for cut in self.domain.cuts]
 
     # ------------------------------------------------------------------------------------------ pipeline
@@ -114,157 +110,89 @@ class _Verification:
         # A missing or unknown solver is told before any work is done.
         with open_session_or_default(self.options.solver, EMPTY_MODEL)[0] as session:
             self.solver_name = f"{session.name} {session.version()}"
-        if self.relative:
-            self._timed("bounds", self._find_least_value)
+        before = self._timed("bounds", self._prepare)
         if self.options.attack.rounds > 0:
-            self._timed("attack", self._attack)
+            self._timed("attack", lambda: self._attack(before))
         if not self._decided and not self.budget.spent:
-            before = self._timed(
-                "bounds", lambda: proxy_bounds(self.layers, self.problem, self.domain, self.options.bounds)
-            )
-            self._maximise(before)
+            self._timed("search", lambda: self._search(before))
         result = self._result()
         self._emit("done")
         return replace(result, events=tuple(self.events))
 
-    def _maximise(self, before: Bounds) -> None:
-        """Tighten and search; for a relative gap again for each better ratio (Dinkelbach)."""
-        bounds = before
-        for _ in range(MOST_RATIOS):
-            ratio, cutoff = self._ratio_and_cutoff()
-            bounds, empty = self._tighten(bounds, ratio, cutoff)
-            self.bounds, self.stability = bounds, self._stability(before, bounds)
-            if empty:
-                self._lower_upper(-np.inf, ratio, cutoff)
-            if empty or self._decided or self.budget.spent:
-                return
-            found = self._timed("search", lambda r=ratio, c=cutoff, b=bounds: self._solve(b, r, c))
-            if self._decided or self.budget.spent or not (self.relative and found):
-                return
-
-    def _ratio_and_cutoff(self) -> tuple[float, float | None]:
-        """Return Dinkelbach's ratio and the least objective that still matters, in the problem's unit."""
-        goal = self.lower
-        if self.options.threshold is not None:
-            goal = max(goal, self.options.threshold)
-        elif not self.relative:
-            # A little below what was attained, so that the attained point itself stays a solution.
-            goal -= abs(goal) * self.options.tolerance / 2
+    def _prepare(self) -> Bounds:
         if self.relative:
-            return goal, (0.0 if self.options.use_cutoff else None)
-        return 0.0, (goal if self.options.use_cutoff and goal > 0 else None)
+            self._find_least_value()
+        return proxy_bounds(self.task.layers, self.problem, self.domain, self.options.bounds)
 
-    def _attack(self) -> None:
-        values = ValueFunction(self.problem, self.domain)
-        attack = Attack(self.layers, self.problem, self.domain, values)
-        attack_options = replace(self.options.attack, seed=self.options.seed)
-        ratio = 0.0
-        for _ in range(3 if self.relative else 1):
-            candidate = attack.run(attack_options, self.budget, ratio, lambda c: self._candidate(c, "attack"))
-            attack.best = None
-            if candidate is None or not self.relative or self.lower <= ratio:
+    def _attack(self, bounds: Bounds) -> None:
+        """Climb by gradients, then around the best inputs by small MILPs; for a relative gap again at its ratio."""
+        attack = Attack(self.task.layers, self.problem, self.domain, ValueFunction(self.problem, self.domain))
+        options = replace(self.options.attack, seed=self.options.seed)
+        ratio = -1.0
+        for _ in range(MOST_RATIOS if self.relative else 1):
+            if self.lower <= ratio or self.budget.spent or self._decided:
                 break
-            ratio = self.lower
+            ratio = self.lower if self.relative else 0.0
+            attack.best = None
+            attack.run(options, self.budget, ratio, lambda c: self._candidate(c.latent, "attack"))
+            self._polish(attack, bounds, ratio)
+
+    def _polish(self, attack: Attack, bounds: Bounds, ratio: float) -> None:
+        budget = self.budget.part(min(POLISH_SECONDS, POLISH_SHARE * self.budget.left))
+        model = self.task.build(self.domain, bounds, ratio, cutoff=False)
+        polisher = Polisher(model)
+        try:
+            for candidate in attack.found[:POLISHED]:
+                better = polisher.improve(candidate.latent, budget)
+                if better is not None:
+                    self._candidate(better.latent, "attack")
+                if budget.spent or self._decided:
+                    break
+        finally:
+            polisher.close()
 
     def _find_least_value(self) -> None:
         """Bound Phi from below over the domain: what turns an absolute bound into a relative one."""
-        self.least_value = least_value(self.problem, self.domain)
-        if self.least_value <= 0:
+        value = least_value(self.problem, self.domain)
+        if value <= 0:
             raise OptionsError(
-                f"the optimal cost of {self.problem.name} can be {self.least_value:.6g} {self.problem.unit} or less, "
+                f"the optimal cost of {self.problem.name} can be {value:.6g} {self.problem.unit} or less, "
                 "so a relative gap has no meaning; ask for the absolute one"
             )
+        self.task = replace(self.task, least_value=value)
 
-    def _tighten(self, bounds: Bounds, ratio: float, cutoff: float | None) -> tuple[Bounds, bool]:
-        """Tighten until the relaxation stops moving; return the bounds and whether nothing is left above the cutoff."""
-        last = np.inf
-        for turn in range(self.options.rounds):
-            if self.budget.spent or self._decided:
-                break
-            model = self._timed("build", lambda b=bounds: self._build(b, ratio, cutoff))
-            if self.size_before is None:
-                self.size_before = ModelSize.of(model.linear)
-            tightener = Tightener(model, bounds)
-            part = self.budget.part(self.budget.left * TIGHTENING_SHARE)
+    def _search(self, before: Bounds) -> None:
+        def on_latent(latent: Vector) -> float:
+            self._candidate(latent, "search")
+            return self.lower
 
-            def on_lp(solved: int, upper: float) -> None:
-                self._emit("tightening", round=turn + 1, lps=solved)  # noqa: B023
+        def on_upper(upper: float, counters: dict[str, float]) -> None:
+            self._claim(upper)
+            self._emit("search", **counters)
 
-            try:
-                done = self._timed("tightening", lambda t=tightener, p=part: t.run(p, on_lp))
-            finally:
-                tightener.close()
-            bounds = mark_cutoff(done.bounds, cutoff)
-            if done.empty:
-                return bounds, True
-            self._lower_upper(done.upper, ratio, cutoff)
-            self._emit("tightening", round=turn + 1, lps=done.solved)
-            if not done.finished or last - done.upper < WORTH_A_ROUND * (last - (cutoff or 0.0)):
-                break
-            last = done.upper
-        return bounds, False
-
-    def _solve(self, bounds: Bounds, ratio: float, cutoff: float | None) -> bool:
-        """Solve the MILP; return whether it found a better witness."""
-        model = self._timed("build", lambda: self._build(bounds, ratio, cutoff))
-        self.size_after = ModelSize.of(model.linear)
-        self.size_before = self.size_before or self.size_after
-        box_bound = safe_lower_bound(model.linear, np.zeros(model.linear.rows))
-        self._lower_upper(model.gap_of(box_bound), ratio, cutoff)
-        session, note = open_session_or_default(self.options.solver, model.linear, self.options.seed)
-        if note is not None:
+        search = Search(self.task, self.lower, on_latent, on_upper)
+        search.run(Node(before), self.budget, lambda: self._decided or self.unsound)
+        self._claim(search.upper)
+        self.finished = search.finished
+        for note in search.notes:
             self._note(note)
-        self.solver_name = f"{session.name} {session.version()}"
-
-        def on_progress(progress: Progress) -> bool:
-            self._lower_upper(model.gap_of(progress.dual_bound), ratio, cutoff)
-            self._emit("search", nodes=progress.nodes, incumbent=model.gap_of(progress.incumbent))
-            return self._decided or self.budget.spent
-
-        with session:
-            solution = session.solve(
-                time_limit=self.budget.left,
-                mip_gap=1e-9 if self.relative else self.options.tolerance / 4,
-                on_progress=on_progress,
-            )
-        self.nodes += solution.nodes
-        before = self.lower
-        if solution.x is not None:
-            gap = model.gap_of(solution.objective)
-            self._candidate(Candidate(model.latent_of(solution.x), gap), "search")
-        self._close(solution, model, ratio, cutoff)
-        return self.lower > before
-
-    def _close(self, solution: Solution, model: GapModel, ratio: float, cutoff: float | None) -> None:
-        if solution.status is Status.FAILED:
-            self._note(f"{self.solver_name} stopped without an answer; the bounds are those found before")
-            return
-        if solution.status is Status.INFEASIBLE and cutoff is not None and self._must_be_feasible(cutoff):
-            self.unsound = True
-            self._note("the solver found no input at all, though one is known: its answer is not used")
-            return
-        self._lower_upper(model.gap_of(solution.dual_bound), ratio, cutoff)
-
-    def _must_be_feasible(self, cutoff: float) -> bool:
-        return not self.relative and self.witness is not None and self.witness.gap > cutoff + abs(cutoff) * 1e-5
+        self.solver_name = search.solver or self.solver_name
+        self.nodes, self.parts, self.lps = search.milp_nodes, search.explored, search.lps
+        if search.first is not None and search.last is not None:
+            self.size_before, self.size_after = search.first.before, search.last.after
+            self.bounds = search.first.bounds
+            self.stability = self._stability(before, self.bounds or before)
 
     # ------------------------------------------------------------------------------------------- claims
 
-    def _lower_upper(self, objective: float, ratio: float, cutoff: float | None) -> None:
-        """Take in an upper bound of the objective over all inputs that reach the cutoff."""
-        if np.isnan(objective):
-            return
-        beyond = max(objective, cutoff if cutoff is not None else -np.inf)
-        if self.relative:
-            claim = ratio + max(beyond, 0.0) / self.least_value
-        else:
-            claim = max(beyond, 0.0)
-        self.upper = min(self.upper, max(claim, self.lower))
+    def _claim(self, upper: float) -> None:
+        """Take in that no input has a larger gap than `upper`."""
+        self.upper = min(self.upper, max(upper, self.lower))
 
-    def _candidate(self, candidate: Candidate, phase: str) -> None:
+    def _candidate(self, latent: Vector, phase: str) -> None:
         """Replay a candidate; only what is replayed becomes a lower bound."""
         try:
-            witness = replay(self.proxy, self.problem, self.domain, candidate.latent)
+            witness = replay(self.proxy, self.problem, self.domain, latent)
         except InputError:
             return
         if not is_sound(witness, self.domain):
@@ -293,16 +221,9 @@ class _Verification:
 
     # ------------------------------------------------------------------------------------------ details
 
-    def _first_bounds(self) -> Bounds:
-        return proxy_bounds(self.layers, self.problem, self.domain, self.options.bounds)
-
-    def _build(self, bounds: Bounds, ratio: float, cutoff: float | None) -> GapModel:
-        build = compact_model if self.options.formulation == "compact" else bilevel_model
-        return build(self.layers, self.problem, self.domain, bounds, self.options.style, ratio, cutoff)
-
     def _stability(self, before: Bounds, after: Bounds) -> tuple[LayerStability, ...]:
         found = []
-        for k, layer in enumerate(self.layers):
+        for k, layer in enumerate(self.task.layers):
             if isinstance(layer, Affine):
                 continue
             key = input_key(k)
@@ -348,6 +269,8 @@ class _Verification:
             notes=tuple(self.notes),
             solver=self.solver_name,
             nodes=self.nodes,
+            parts=self.parts,
+            lps=self.lps,
             bounds=self.bounds,
         )
 
@@ -360,7 +283,7 @@ class _Verification:
             return Termination.ERROR, Verdict.UNKNOWN
         if threshold is not None and self.upper <= threshold:
             return Termination.THRESHOLD_DECIDED, Verdict.CERTIFIED
-        if self._decided:
+        if self._decided or self.finished:
             return Termination.OPTIMAL, Verdict.CERTIFIED
         if self.should_stop():
             return Termination.CANCELLED, known

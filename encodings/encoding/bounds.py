@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from problems.interval import Interval
 
 
@@ -43,3 +45,14 @@ class Bounds:
         old = self.intervals.get(key)
         new = interval if old is None else old.intersect(interval)
         return replace(self, intervals={**self.intervals, key: new})
+
+
+def to_plain(bounds: Bounds) -> dict[str, dict[str, list[float]]]:
+    """Return the intervals as plain lists, for JSON; infinite ends do not occur."""
+    return {key: {"lower": i.lower.tolist(), "upper": i.upper.tolist()} for key, i in bounds.intervals.items()}
+
+
+def from_plain(data: Mapping[str, Mapping[str, list[float]]], cutoff: float | None = None) -> Bounds:
+    """Return bounds from `to_plain`; the latent box is that of the first layer's inputs."""
+    intervals = {key: Interval(np.array(i["lower"]), np.array(i["upper"])) for key, i in data.items()}
+    return Bounds(intervals[input_key(0)], intervals, cutoff)

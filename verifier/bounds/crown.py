@@ -46,18 +46,23 @@ class LinearForm:
     error: Tensor
 
 
-def layer_boxes(layers: Sequence[Layer], source: Box, method: Method = "crown") -> LayerBoxes:
+def layer_boxes(
+    layers: Sequence[Layer], source: Box, method: Method = "crown", given: Mapping[str, Interval] | None = None
+) -> LayerBoxes:
     """Bound every layer over a batch of latent boxes.
 
     Args:
         layers: the proxy on the latent vector.
         source: (batch, n_w) latent boxes.
         method: "interval" only, or intersected with "crown".
+        given: bounds known beforehand, by the names of `Bounds`; each layer starts from the tighter ones.
     """
+    given = given or {}
     known = LayerBoxes([source], [])
     for k, layer in enumerate(layers):
         out, shift = propagate(layer, known.inputs[k], source)
-        known.shifts.append(shift)
+        known.shifts.append(shift if shift is None else _within(shift, given.get(shift_key(k))))
+        out = _within(out, given.get(input_key(k + 1)))
         if method == "crown" and k > 0 and isinstance(layer, (Affine, Hypersimplex)):
             eye = torch.eye(out.lower.shape[1], dtype=out.lower.dtype, device=out.lower.device)
             out = out.intersect(quantity_box(layers[: k + 1], known, out, eye, None, None))
@@ -148,7 +153,11 @@ def _without_balance(layer: Hypersimplex, out: Box, form: LinearForm) -> LinearF
 
 
 def proxy_bounds(
-    layers: Sequence[Layer], problem: ParametricProblem, domain: Domain, method: Method = "crown"
+    layers: Sequence[Layer],
+    problem: ParametricProblem,
+    domain: Domain,
+    method: Method = "crown",
+    given: Mapping[str, Interval] | None = None,
 ) -> Bounds:
     """Return the bounds of a proxy and of its problem's quantities over one domain.
 
@@ -157,12 +166,14 @@ def proxy_bounds(
         problem: adds its own quantities (such as branch flows).
         domain: its box counts; its cuts are not used, which is safe.
         method: "interval" or "crown".
+        given: bounds known beforehand, with which all are intersected.
     """
+    given = given or {}
     box = domain.box
     source = Box(torch.as_tensor(box.lower)[None], torch.as_tensor(box.upper)[None])
     with torch.no_grad():
-        known = layer_boxes(layers, source, method)
-        bounds = Bounds(box)
+        known = layer_boxes(layers, source, method, given)
+        bounds = Bounds(box, dict(given))
         for k, found in enumerate(known.inputs):
             bounds = bounds.tightened(input_key(k), _interval(found))
         for k, shift in enumerate(known.shifts):
@@ -177,6 +188,12 @@ def proxy_bounds(
                 found = quantity_box(layers, known, known.inputs[-1], of_decision, of_latent, constant)
                 bounds = bounds.tightened(key, _interval(found))
     return bounds
+
+
+def _within(box: Box, interval: Interval | None) -> Box:
+    if interval is None:
+        return box
+    return box.intersect(Box(torch.as_tensor(interval.lower)[None], torch.as_tensor(interval.upper)[None]))
 
 
 def _interval(box: Box) -> Interval:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from encoding.bounds import Bounds
 from encoding.formulation import GapModel, Target
@@ -84,6 +85,19 @@ class Tightener:
         value, empty = self._safe_minimum(linear.cost, solution, linear.offset)
         return self.model.gap_of(value), empty, solution.x
 
+    def objective_within(self, column: int, limits: tuple[float, float], budget: Budget) -> float:
+        """Return the objective's safe upper bound with one column within `limits`; -inf where proven empty."""
+        index = np.array([column])
+        old = self.lower[index], self.upper[index]
+        self._move(index, np.array([limits[0]]), np.array([limits[1]]))
+        value, empty, _ = self.objective_bound(budget)
+        self._move(index, *old)
+        return -np.inf if empty else value
+
+    def _move(self, index: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
+        self.lower[index], self.upper[index] = lower, upper
+        self._session.set_column_bounds(index, lower, upper)
+
     def run(self, budget: Budget, on_lp: OnLp | None = None) -> Tightened:
         """Tighten every target once, in order, using each new bound at once."""
         upper, empty, point = self.objective_bound(budget)
@@ -129,7 +143,7 @@ class Tightener:
                 self.upper[column] = max(min(high, -value), low)
             if (self.lower[column], self.upper[column]) != (low, high):
                 index = np.array([column])
-                self._session.set_column_bounds(index, self.lower[index], self.upper[index])
+                self._move(index, self.lower[index], self.upper[index])
         return False
 
     def _solve(self, budget: Budget) -> Solution:

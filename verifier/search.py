@@ -1,0 +1,178 @@
+"""Branch and bound over the domain: best bound first, in this process or a pool of them, with bounds at any moment.
+
+The upper bound is the largest one of all parts that are open, being worked on, or closed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from problems.interval import Vector
+from verifier.budget import Budget
+from verifier.node import Node, Outcome, expand
+from verifier.pool import GRACE, Pool, Said
+from verifier.task import Task
+
+# A node whose worker died this often is not tried again: it stays open, and its bound counts.
+MOST_DEATHS = 2
+# Seconds between two looks at the clock while workers work.
+TICK = 0.2
+
+
+@dataclass
+class Search:
+    """The state of one search.
+
+    Attributes:
+        task: what is verified.
+        lower: the largest gap attained so far; raised through `on_latent`.
+        on_latent: replays a latent vector and returns the largest gap attained now.
+        on_upper: hears every new global upper bound with counters.
+        closed: the largest bound of the parts that are done with.
+        unfinished: parts that could not be done.
+    """
+
+    task: Task
+    lower: float
+    on_latent: Callable[[Vector], float]
+    on_upper: Callable[[float, dict[str, float]], None]
+    closed: float = -np.inf
+    last: Outcome | None = None
+    first: Outcome | None = None
+    notes: list[str] = field(default_factory=list)
+    explored: int = 0
+    lps: int = 0
+    milp_nodes: int = 0
+    solver: str = ""
+
+    def __post_init__(self) -> None:
+        self._open: list[tuple[float, int, Node]] = []
+        self._running: dict[int, Node] = {}
+        self._uppers: dict[int, float] = {}
+        self._stuck: list[float] = []
+        self._deaths: dict[int, int] = {}
+        self._count = itertools.count()
+
+    @property
+    def upper(self) -> float:
+        """What no input of the domain exceeds, as far as this search knows."""
+        parts = [self.closed, *self._stuck, *self._uppers.values()]
+        if self._open:
+            parts.append(-self._open[0][0])
+        return max(parts)
+
+    @property
+    def finished(self) -> bool:
+        """Whether no part is left that could hold a larger gap."""
+        return not self._open and not self._running and not self._stuck
+
+    def run(self, root: Node, budget: Budget, decided: Callable[[], bool]) -> None:
+        """Search until nothing is left, `decided` says so, or the budget is spent.
+
+        Args:
+            root: the whole domain.
+            budget: obeyed within a few seconds.
+            decided: whether the bounds answer the question already.
+        """
+        self._push(root)
+        # The root is worked on here: most questions need no more, and workers take seconds to start.
+        while (
+            self._open and not budget.spent and not decided() and (self.explored == 0 or self.task.options.workers == 1)
+        ):
+            self._expand_here(budget)
+        if self._open and not budget.spent and not decided():
+            self._run_pool(budget, decided)
+
+    def _expand_here(self, budget: Budget) -> None:
+        taken = self._pop()
+        if taken is None:
+            return
+        number, node = taken
+
+        def tell(upper: float, latent: Vector | None) -> None:
+            self._hear(Said(number, upper, latent))
+
+        self._finish(number, expand(self.task, node, lambda: self.lower, tell, budget))
+
+    def _run_pool(self, budget: Budget, decided: Callable[[], bool]) -> None:
+        pool = Pool(self.task, self.task.options.workers)
+        try:
+            while (self._open or self._running) and not decided():
+                late = budget.left <= 0 and budget.elapsed > budget.seconds + GRACE
+                if late or budget.should_stop() or (budget.spent and not self._running):
+                    break
+                pool.raise_lower(self.lower)
+                while self._open and pool.idle and not budget.spent:
+                    taken = self._pop()
+                    if taken is not None:
+                        pool.start(*taken, budget.left)
+                for word in pool.listen(TICK):
+                    self._hear(word)
+                    if word.outcome is not None:
+                        self._finish(word.node, word.outcome)
+                    elif word.died:
+                        self._revive(word.node)
+                    pool.raise_lower(self.lower)
+        finally:
+            pool.close()
+            # What was being worked on is as open as before, with the bound that its worker had told.
+            for number, node in self._running.items():
+                self._push(Node(node.bounds, self._uppers.pop(number), node.depth))
+            self._running.clear()
+
+    def _push(self, node: Node) -> None:
+        if node.upper <= self.task.goal(self.lower):
+            self.closed = max(self.closed, node.upper)
+        else:
+            heapq.heappush(self._open, (-node.upper, next(self._count), node))
+
+    def _pop(self) -> tuple[int, Node] | None:
+        """Take the node with the largest bound; None where a better witness has closed it meanwhile."""
+        _, number, node = heapq.heappop(self._open)
+        if node.upper <= self.task.goal(self.lower):
+            self.closed = max(self.closed, node.upper)
+            return None
+        self._running[number], self._uppers[number] = node, node.upper
+        return number, node
+
+    def _hear(self, word: Said) -> None:
+        if word.upper is not None and word.node in self._uppers:
+            self._uppers[word.node] = min(self._uppers[word.node], word.upper)
+        if word.latent is not None:
+            self.lower = max(self.lower, self.on_latent(word.latent))
+        self._report()
+
+    def _finish(self, number: int, outcome: Outcome) -> None:
+        self._running.pop(number, None)
+        self._uppers.pop(number, None)
+        self.explored += 1
+        self.lps += outcome.lps
+        self.milp_nodes += outcome.nodes
+        self.solver = outcome.solver or self.solver
+        self.first, self.last = self.first or outcome, outcome
+        self.notes += outcome.notes
+        for child in outcome.children:
+            self._push(child)
+        if not outcome.children:
+            self.closed = max(self.closed, outcome.upper)
+        self._report()
+
+    def _revive(self, number: int) -> None:
+        node = self._running.pop(number)
+        upper = self._uppers.pop(number)
+        deaths = self._deaths.get(id(node.bounds), 0) + 1
+        self._deaths[id(node.bounds)] = deaths
+        if deaths >= MOST_DEATHS:
+            self._stuck.append(upper)
+            self.notes.append(f"a worker died {deaths} times on one part of the domain; that part stays open")
+        else:
+            self._push(Node(node.bounds, upper, node.depth))
+
+    def _report(self) -> None:
+        parts = len(self._open) + len(self._running)
+        self.on_upper(self.upper, {"parts": parts, "done": self.explored, "lps": self.lps, "nodes": self.milp_nodes})
