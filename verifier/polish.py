@@ -17,9 +17,9 @@ from verifier.attack import Candidate
 from verifier.budget import Budget
 
 # Binaries that are freed at first, and by how much more when a neighbourhood holds nothing better.
-FREED, GROWTH, MOST_FREED = 12, 2, 200
+FREED, GROWTH, MOST_FREED = 12, 2, 48
 # Seconds for one small MILP; it is a heuristic and may be cut off.
-STEP_SECONDS = 3.0
+STEP_SECONDS = 2.0
 # An improvement below this share is rounding.
 WORTH = 1e-6
 

@@ -81,10 +81,10 @@ class Search:
         """
         self._push(root)
         # The root is worked on here: most questions need no more, and workers take seconds to start.
-        while (
-            self._open and not budget.spent and not decided() and (self.explored == 0 or self.task.options.workers == 1)
-        ):
+        while self._open and not budget.spent and not decided():
             self._expand_here(budget)
+            if self.task.options.workers > 1:
+                break
         if self._open and not budget.spent and not decided():
             self._run_pool(budget, decided)
 

@@ -46,7 +46,7 @@ class Task:
         return self.options.measure == "relative"
 
     def goal(self, lower: float) -> float:
-        """Return the gap below which an input no longer matters, given the one attained: what the search must exceed."""
+        """Return the gap below which an input no longer matters, given the largest one attained so far."""
         threshold = self.options.threshold
         if threshold is not None and lower <= threshold:
             return threshold

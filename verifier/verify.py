@@ -37,9 +37,9 @@ CONTRADICTION = 1e-6
 # Most steps of Dinkelbach's method in the attack; two are usual.
 MOST_RATIOS = 3
 # Candidates of the attack that are polished, and the share of the time left that this may take.
-POLISHED, POLISH_SHARE = 3, 0.15
+POLISHED, POLISH_SHARE = 2, 0.1
 # Longest polish in seconds.
-POLISH_SECONDS = 30.0
+POLISH_SECONDS = 20.0
 
 
 def verify(
