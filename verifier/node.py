@@ -30,7 +30,7 @@ WORTH_A_ROUND = 0.15
 # A node goes to the MILP solver when its relaxation is within this factor of the goal; else it is split.
 SOLVABLE = 4.0
 # Nodes that the MILP solver may spend at depth 0; every level doubles it, since what is still open is hard.
-EFFORT = 1000
+EFFORT = 4000
 # A model with at most this many binaries is given to the MILP solver at once.
 FEW_BINARIES = 120
 # A larger model whose widest latent moves more than this times what all others do is split first.

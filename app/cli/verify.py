@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 import signal
 import sys
@@ -50,6 +51,8 @@ def verify(
     style: Annotated[Literal["sign", "paper"], typer.Option(help="Encoding of the repair layers.")] = "sign",
     bounds: Annotated[Literal["crown", "interval"], typer.Option(help="First bounds of the neurons.")] = "crown",
     rounds: Annotated[int, typer.Option(help="Most rounds of LP tightening.")] = 3,
+    split: Annotated[bool, typer.Option(help="Split the domain where one MILP is too hard.")] = True,
+    workers: Annotated[int, typer.Option(help="Processes that work on parts; 0 for one a core.")] = 0,
     attack_seconds: Annotated[float, typer.Option(help="Time for the attack; 0 for none.")] = 10.0,
     samples: Annotated[int, typer.Option(min=0, help="Random inputs to compare with in the report.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
@@ -73,6 +76,8 @@ def verify(
         bounds=bounds,
         rounds=rounds,
         attack=AttackOptions(seconds=attack_seconds, rounds=6 if attack_seconds > 0 else 0),
+        split=split,
+        workers=workers or len(os.sched_getaffinity(0)),
         seed=seed,
     )
     loaded = load_proxy(model, case, input_unit, output_unit)
