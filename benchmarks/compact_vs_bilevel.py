@@ -25,8 +25,8 @@ from proxies.proxy import latent_layers
 from solvers.errors import SolverLimitError
 from solvers.linear_model import ModelSize
 from solvers.registry import open_session
-from verifier.bounds.crown import proxy_bounds
 from verifier.bounds.obbt import Tightener
+from verifier.bounds.over_domain import proxy_bounds
 from verifier.budget import Budget
 from verifier.certificate import versions
 

@@ -19,8 +19,8 @@ from solvers.linear_model import ModelSize
 from solvers.registry import open_session_or_default
 from solvers.safe_bound import safe_lower_bound
 from solvers.session import Progress, Status
-from verifier.bounds.crown import proxy_bounds
 from verifier.bounds.obbt import Tightened, Tightener, mark_cutoff
+from verifier.bounds.over_domain import proxy_bounds
 from verifier.branching import choose_split, widest_latent
 from verifier.budget import Budget
 from verifier.task import Task
@@ -29,8 +29,6 @@ from verifier.task import Task
 WORTH_A_ROUND = 0.15
 # A node goes to the MILP solver when its relaxation is within this factor of the goal; else it is split.
 SOLVABLE = 4.0
-# Nodes that the MILP solver may spend at depth 0; every level doubles it, since what is still open is hard.
-EFFORT = 4000
 # A model with at most this many binaries is given to the MILP solver at once.
 FEW_BINARIES = 120
 # A larger model whose widest latent moves more than this times what all others do is split first.
@@ -200,7 +198,7 @@ class _Expansion:
         if note is not None:
             self.outcome.notes.append(note)
         self.outcome.solver = f"{session.name} {session.version()}"
-        effort = EFFORT * 2**self.node.depth if task.options.split else np.inf
+        effort = task.options.effort * 2**self.node.depth if task.options.split else np.inf
 
         def on_progress(progress: Progress) -> bool:
             self._take(task.claim(model.gap_of(progress.dual_bound), goal))

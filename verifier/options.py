@@ -8,7 +8,7 @@ from typing import Literal
 from encoding.layers import Style
 from solvers.errors import CertigapError
 from verifier.attack import AttackOptions
-from verifier.bounds.crown import Method
+from verifier.bounds.over_domain import Method
 
 
 class OptionsError(CertigapError, ValueError):
@@ -30,6 +30,7 @@ class VerifyOptions:
         rounds: most rounds of LP tightening; 0 for none.
         attack: how hard to attack first; `attack.rounds` = 0 for not at all.
         split: split the domain when one MILP is too hard; False solves one MILP for as long as it takes.
+        effort: nodes that the MILP solver may spend on the whole domain before it is split; every split doubles it.
         workers: processes that work on parts; 1 works in this one.
         use_cutoff: tighten and search only where the gap exceeds what the attack attained.
         seed: of everything random.
@@ -46,6 +47,7 @@ class VerifyOptions:
     rounds: int = 3
     attack: AttackOptions = field(default_factory=AttackOptions)
     split: bool = True
+    effort: int = 4000
     workers: int = 1
     use_cutoff: bool = True
     seed: int = 0

@@ -21,7 +21,7 @@ from proxies.proxy import Proxy
 from solvers.linear_model import EMPTY_MODEL, ModelSize
 from solvers.registry import open_session_or_default
 from verifier.attack import Attack
-from verifier.bounds.crown import proxy_bounds
+from verifier.bounds.over_domain import proxy_bounds
 from verifier.budget import Budget
 from verifier.node import Node
 from verifier.options import OptionsError, VerifyOptions

@@ -49,7 +49,9 @@ def verify(
     solver: Annotated[str, typer.Option(help="highs, gurobi, scip, or pyomo:<name>.")] = "highs",
     formulation: Annotated[Literal["compact", "bilevel"], typer.Option(help="Which formulation to solve.")] = "compact",
     style: Annotated[Literal["sign", "paper"], typer.Option(help="Encoding of the repair layers.")] = "sign",
-    bounds: Annotated[Literal["crown", "interval"], typer.Option(help="First bounds of the neurons.")] = "crown",
+    bounds: Annotated[
+        Literal["crown", "alpha", "interval"], typer.Option(help="First bounds of the neurons.")
+    ] = "crown",
     rounds: Annotated[int, typer.Option(help="Most rounds of LP tightening.")] = 3,
     split: Annotated[bool, typer.Option(help="Split the domain where one MILP is too hard.")] = True,
     workers: Annotated[int, typer.Option(help="Processes that work on parts; 0 for one a core.")] = 0,

@@ -23,7 +23,7 @@ from proxies.proxy import Proxy, latent_layers
 from solvers.highs import HighsSession
 from solvers.scip import ScipSession
 from solvers.session import Status
-from verifier.bounds.crown import proxy_bounds
+from verifier.bounds.over_domain import proxy_bounds
 
 Setting = tuple[Proxy, DcOpf, Domain, list[Layer], Bounds]
 CASES = [("case5", 0), ("case5", 1), ("congested", 0), ("congested", 1), ("congested", 2), ("short_of_power", 3)]

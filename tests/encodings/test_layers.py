@@ -24,7 +24,7 @@ from proxies.proxy import Proxy, latent_layers
 from solvers.highs import HighsSession
 from solvers.pyomo_bridge import compile_model
 from solvers.session import Status
-from verifier.bounds.crown import Method, proxy_bounds
+from verifier.bounds.over_domain import Method, proxy_bounds
 from verifier.bounds.relaxation import Box, propagate, relax
 
 STYLES: tuple[Style, ...] = ("sign", "paper")

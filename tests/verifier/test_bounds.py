@@ -21,8 +21,9 @@ from problems.interval import Interval, Vector
 from proxies.layers import Affine, Clamp, Hypersimplex, Layer, Relu
 from proxies.layers.hypersimplex import shift_to_demand
 from proxies.proxy import Proxy, latent_layers
-from verifier.bounds.crown import layer_boxes, proxy_bounds, quantity_box
+from verifier.bounds.crown import layer_boxes, quantity_box
 from verifier.bounds.obbt import Tightener, mark_cutoff
+from verifier.bounds.over_domain import proxy_bounds
 from verifier.bounds.relaxation import Box, propagate, relax
 from verifier.budget import Budget
 

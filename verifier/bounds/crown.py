@@ -12,16 +12,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from encoding.bounds import Bounds, input_key, shift_key
-from encoding.problem import linear_quantities, quantity_bounds
-from problems.domain import Domain
+from encoding.bounds import input_key, shift_key
 from problems.interval import Interval
-from problems.parametric import ParametricProblem
 from proxies.layers import Affine, Hypersimplex, Layer
 from solvers.safe_bound import gamma
 from verifier.bounds.relaxation import Box, propagate, relax
-
-Method = Literal["interval", "crown"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,10 @@ class LinearForm:
 
 
 def layer_boxes(
-    layers: Sequence[Layer], source: Box, method: Method = "crown", given: Mapping[str, Interval] | None = None
+    layers: Sequence[Layer],
+    source: Box,
+    method: Literal["interval", "crown"] = "crown",
+    given: Mapping[str, Interval] | None = None,
 ) -> LayerBoxes:
     """Bound every layer over a batch of latent boxes.
 
@@ -152,49 +150,7 @@ def _without_balance(layer: Hypersimplex, out: Box, form: LinearForm) -> LinearF
     return LinearForm(a - mu, form.of_latent + mu * weight, form.constant + mu[..., 0] * constant, form.error + error)
 
 
-def proxy_bounds(
-    layers: Sequence[Layer],
-    problem: ParametricProblem,
-    domain: Domain,
-    method: Method = "crown",
-    given: Mapping[str, Interval] | None = None,
-) -> Bounds:
-    """Return the bounds of a proxy and of its problem's quantities over one domain.
-
-    Args:
-        layers: the proxy on the latent vector.
-        problem: adds its own quantities (such as branch flows).
-        domain: its box counts; its cuts are not used, which is safe.
-        method: "interval" or "crown".
-        given: bounds known beforehand, with which all are intersected.
-    """
-    given = given or {}
-    box = domain.box
-    source = Box(torch.as_tensor(box.lower)[None], torch.as_tensor(box.upper)[None])
-    with torch.no_grad():
-        known = layer_boxes(layers, source, method, given)
-        bounds = Bounds(box, dict(given))
-        for k, found in enumerate(known.inputs):
-            bounds = bounds.tightened(input_key(k), _interval(found))
-        for k, shift in enumerate(known.shifts):
-            if shift is not None:
-                bounds = bounds.tightened(shift_key(k), _interval(shift))
-        for key, interval in quantity_bounds(problem, domain, bounds[input_key(len(layers))]).items():
-            bounds = bounds.tightened(key, interval)
-        if method == "crown":
-            for key, quantity in linear_quantities(problem, domain).items():
-                parts = (quantity.of_decision, quantity.of_latent, quantity.constant)
-                of_decision, of_latent, constant = (torch.as_tensor(part) for part in parts)
-                found = quantity_box(layers, known, known.inputs[-1], of_decision, of_latent, constant)
-                bounds = bounds.tightened(key, _interval(found))
-    return bounds
-
-
 def _within(box: Box, interval: Interval | None) -> Box:
     if interval is None:
         return box
     return box.intersect(Box(torch.as_tensor(interval.lower)[None], torch.as_tensor(interval.upper)[None]))
-
-
-def _interval(box: Box) -> Interval:
-    return Interval(box.lower[0].numpy().copy(), box.upper[0].numpy().copy())
