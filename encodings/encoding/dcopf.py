@@ -27,8 +27,6 @@ from problems.domain import Domain
 from problems.interval import Interval, Vector
 
 FLOW = "flow"
-# Golden-section steps of the one-dimensional Lagrangian; any multiplier is valid, more steps only tighten.
-LAGRANGIAN_STEPS = 60
 # Flow bounds are sums of some thousand products of size <= 1e3: this share of their size covers rounding.
 ROUNDING = 1e-11
 
@@ -37,7 +35,7 @@ def flow_bounds(problem: DcOpf, domain: Domain, dispatch: Interval) -> Interval:
     """Return valid limits of every branch flow for any dispatch in a box that meets the demand of any input.
 
     max over p in box, w in box, 1'p = 1'd(w) of h'p - g'w is at most, for any multiplier mu,
-    max_p (h - mu)'p + max_w (mu a - g)'w, which is convex in mu.
+    max_p (h - mu)'p + max_w (mu a - g)'w, which is convex and piecewise linear in mu: its minimum is found exactly.
 
     Args:
         problem: the problem.
@@ -62,24 +60,29 @@ def flow_bounds(problem: DcOpf, domain: Domain, dispatch: Interval) -> Interval:
 
     size = np.abs(h) @ dispatch.magnitude + np.abs(ptdf_load) @ box.magnitude + np.abs(constant)
     size = size + np.abs(h).max(initial=0.0) * (np.abs(demand) @ box.magnitude + abs(offset))
-    highest = [_least_over_multiplier(lambda mu, s=s: upper(s, mu), s * h) for s in (1.0, -1.0)]
+    highest = []
+    for sign in (1.0, -1.0):
+        moving = demand != 0
+        kinks = np.hstack([sign * h, sign * ptdf_load[:, moving] / demand[moving]])
+        growth = np.concatenate([dispatch.width, np.abs(demand[moving]) * box.width[moving]])
+        least_demand = np.minimum(demand * box.lower, demand * box.upper).sum() + offset
+        highest.append(upper(sign, _minimiser(kinks, growth, least_demand - dispatch.upper.sum())))
     return Interval(-highest[1] - ROUNDING * size, highest[0] + ROUNDING * size)
 
 
-def _least_over_multiplier(value, slopes: Vector) -> Vector:  # type: ignore[no-untyped-def]
-    """Minimise a convex function of one multiplier a row by golden section; the best value seen is returned."""
-    ratio = (np.sqrt(5) - 1) / 2
-    low, high = slopes.min(1), slopes.max(1)
-    best = np.minimum(value(low), value(high))
-    a, b = high - ratio * (high - low), low + ratio * (high - low)
-    value_a, value_b = value(a), value(b)
-    for _ in range(LAGRANGIAN_STEPS):
-        best = np.minimum(best, np.minimum(value_a, value_b))
-        left = value_a < value_b
-        low, high = np.where(left, low, a), np.where(left, b, high)
-        a, b = high - ratio * (high - low), low + ratio * (high - low)
-        value_a, value_b = value(a), value(b)
-    return best
+def _minimiser(kinks: Vector, growth: Vector, slope: float) -> Vector:
+    """Return the minimiser of a convex piecewise linear function a row: a weighted median of its kinks.
+
+    Args:
+        kinks: (rows, k) where the slope grows.
+        growth: (k,) by how much.
+        slope: left of all kinks.
+    """
+    order = np.argsort(kinks, axis=1)
+    slopes = slope + np.cumsum(growth[order], axis=1)
+    first = np.minimum((slopes < 0).sum(axis=1), kinks.shape[1] - 1)
+    rows = np.arange(kinks.shape[0])
+    return np.asarray(kinks[rows, order[rows, first]])
 
 
 @linear_quantities.register
