@@ -6,6 +6,7 @@ starts (corners first), and in that tangents are made where the ascent goes inst
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ class AttackOptions:
         first_step, last_step: length of a step as a share of the box's width.
         exact: points a round whose gap is computed exactly, and whose tangents are stored.
         seconds: time limit.
+        device: where to climb, such as "cuda"; by default a GPU where there is one.
         seed: of the starts.
     """
 
@@ -42,6 +44,7 @@ class AttackOptions:
     last_step: float = 0.01
     exact: int = 24
     seconds: float = 10.0
+    device: str | None = None
     seed: int = 0
 
 
@@ -62,6 +65,7 @@ class Attack:
         domain: where to look.
         value_function: exact Phi on (a superset of) the domain.
         cuts: tangents known beforehand.
+        device: see `AttackOptions`.
     """
 
     def __init__(
@@ -71,14 +75,17 @@ class Attack:
         domain: Domain,
         value_function: ValueFunction,
         cuts: Sequence[ValueCut] = (),
+        device: str | None = None,
     ) -> None:
-        self.layers, self.problem, self.domain = layers, problem, domain
+        self.problem, self.domain = problem, domain
         self.value_function = value_function
         self.cuts = list(cuts)
         self.best: Candidate | None = None
         self.found: list[Candidate] = []
-        self._matrix = torch.as_tensor(domain.matrix.toarray()).T.contiguous()
-        self._shift = torch.as_tensor(domain.shift)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.layers = [copy.deepcopy(layer).to(self.device) for layer in layers]
+        self._matrix = self._tensor(domain.matrix.toarray()).T.contiguous()
+        self._shift = self._tensor(domain.shift)
 
     def run(
         self,
@@ -138,9 +145,9 @@ class Attack:
         return np.concatenate(points)
 
     def _climb(self, starts: Vector, options: AttackOptions, ratio: float, budget: Budget) -> tuple[Vector, Vector]:
-        low, width = torch.as_tensor(self.domain.box.lower), torch.as_tensor(self.domain.box.width)
-        w = torch.as_tensor(starts)
-        best_w, best = w.clone(), torch.full((w.shape[0],), -np.inf, dtype=w.dtype)
+        low, width = self._tensor(self.domain.box.lower), self._tensor(self.domain.box.width)
+        w = self._tensor(starts)
+        best_w, best = w.clone(), torch.full_like(w[:, 0], -np.inf)
         decay = (options.last_step / options.first_step) ** (1 / max(1, options.steps - 1))
         values, slopes = self._tangents()
         step = options.first_step
@@ -155,9 +162,9 @@ class Attack:
             (slope,) = torch.autograd.grad(surrogate.sum(), w)
             w = torch.minimum(torch.maximum(w.detach() + step * width * slope.sign(), low), low + width)
             if self.domain.cuts:
-                w = torch.as_tensor(self.domain.project(w.numpy()))
+                w = self._tensor(self.domain.project(w.cpu().numpy()))
             step *= decay
-        return best_w.numpy(), best.numpy()
+        return best_w.cpu().numpy(), best.cpu().numpy()
 
     def _cost(self, w: Tensor) -> Tensor:
         h = w
@@ -168,12 +175,15 @@ class Attack:
     def _tangents(self) -> tuple[Tensor, Tensor]:
         slopes = np.stack([cut.slope for cut in self.cuts])
         values = np.array([cut.value - cut.slope @ cut.at for cut in self.cuts])
-        return torch.as_tensor(values), torch.as_tensor(slopes)
+        return self._tensor(values), self._tensor(slopes)
+
+    def _tensor(self, values: Vector) -> Tensor:
+        return torch.as_tensor(values, device=self.device)
 
     def _value(self, points: Vector, ratio: float, on_best: Callable[[Candidate], None] | None) -> list[Candidate]:
         """Compute the exact objective at each point, store its tangent, and report what is better than the best."""
         with torch.no_grad():
-            costs = self._cost(torch.as_tensor(points)).numpy()
+            costs = self._cost(self._tensor(points)).cpu().numpy()
         found = []
         for w, cost in zip(points, costs):
             if not np.isfinite(self.value_function.value(w)):

@@ -126,7 +126,10 @@ class _Verification:
 
     def _attack(self, bounds: Bounds) -> None:
         """Climb by gradients, then around the best inputs by small MILPs; for a relative gap again at its ratio."""
-        attack = Attack(self.task.layers, self.problem, self.domain, ValueFunction(self.problem, self.domain))
+        device = self.options.attack.device
+        attack = Attack(
+            self.task.layers, self.problem, self.domain, ValueFunction(self.problem, self.domain), (), device
+        )
         options = replace(self.options.attack, seed=self.options.seed)
         ratio = -1.0
         for _ in range(MOST_RATIOS if self.relative else 1):
