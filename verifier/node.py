@@ -137,6 +137,8 @@ class _Expansion:
             done = tightener.run(self.budget, lambda lps, _: self._count(lps))
             self.outcome.lps += done.solved
             bounds, point = mark_cutoff(done.bounds, goal if options.use_cutoff else None), done.point
+            if point is not None:
+                self.tell(self.outcome.upper, model.latent_of(point))
             if self._closed_by(done, goal):
                 return self._leave(bounds)
             if not done.finished or not self._worth_more(last, goal, turn):

@@ -59,5 +59,9 @@ class VerifyOptions:
             raise OptionsError(f"the tolerance {self.tolerance} must lie between 0 and 1; try 0.001")
         if self.workers < 1:
             raise OptionsError(f"{self.workers} workers cannot work; give at least one")
+        if self.threshold is not None and not 0 <= self.threshold < float("inf"):
+            raise OptionsError(f"a threshold of {self.threshold} asks nothing: a gap is never negative; give 0 or more")
+        if self.seed < 0:
+            raise OptionsError(f"the seed {self.seed} is negative; give 0 or more")
         if self.rounds < 0:
             raise OptionsError(f"{self.rounds} rounds of tightening cannot be done; give 0 or more")

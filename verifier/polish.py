@@ -69,6 +69,11 @@ class Polisher:
                 freed *= GROWTH
         return best
 
+    def value_at(self, latent: Vector, budget: Budget) -> float | None:
+        """Return the model's objective at a latent vector, in the problem's unit; None where the solver finds none."""
+        x = self._complete(latent, budget)
+        return None if x is None else self.model.gap_of(float(self.model.linear.cost @ x + self.model.linear.offset))
+
     def _complete(self, latent: Vector, budget: Budget) -> Vector | None:
         """Return the model's point at a fixed latent vector."""
         w = latent[self.model.latent_columns >= 0]

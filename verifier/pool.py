@@ -128,10 +128,15 @@ def _work(pipe: Connection, task: Task, lower: Any) -> None:
         def tell(upper: float, latent: Vector | None, number: int = number) -> None:
             if latent is not None:
                 gap = sound_gap(task.proxy, task.problem, task.domain, latent, task.relative)
+                if gap <= lower.value:
+                    return
+            pipe.send(Said(number, upper, latent))  # Before others rely on it: a worker may die in between.
+            if latent is not None:
                 with lower.get_lock():
-                    if gap <= lower.value:
-                        return
-                    lower.value = gap
-            pipe.send(Said(number, upper, latent))
+                    lower.value = max(lower.value, gap)
 
-        pipe.send(Said(number, outcome=expand(task, Node.from_json(text), lambda: lower.value, tell, Budget(seconds))))
+        try:
+            outcome = expand(task, Node.from_json(text), lambda: lower.value, tell, Budget(seconds))
+            pipe.send(Said(number, outcome=outcome))
+        except BrokenPipeError:  # The master is gone.
+            return

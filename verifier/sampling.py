@@ -9,22 +9,32 @@ from problems.domain import Domain
 from problems.interval import Vector
 from problems.parametric import ParametricProblem
 from proxies.proxy import Proxy
+from verifier.budget import Budget
 from verifier.value_function import ValueFunction
 
 
 def sampled_gaps(
-    proxy: Proxy, problem: ParametricProblem, domain: Domain, count: int, seed: int = 0, relative: bool = False
+    proxy: Proxy,
+    problem: ParametricProblem,
+    domain: Domain,
+    count: int,
+    seed: int = 0,
+    relative: bool = False,
+    seconds: float = np.inf,
 ) -> Vector:
     """Return the gap at `count` random inputs ((count,)), absolute or divided by Phi(x).
 
-    Inputs at which P(x) is infeasible are left out.
+    Inputs at which P(x) is infeasible are left out, and those for which `seconds` do not suffice.
     """
+    if count == 0:
+        return np.zeros(0)
+    budget = Budget(seconds)
     latent = domain.sample(count, seed)
     x = torch.as_tensor(domain.to_input(latent))
     with torch.no_grad():
         cost = problem.objective(x, proxy(x)).numpy()
     function = ValueFunction(problem, domain)
-    value = np.array([function.value(w) for w in latent])
+    value = np.array([np.inf if budget.spent else function.value(w) for w in latent])
     feasible = np.isfinite(value)
     gaps = cost[feasible] - value[feasible]
     return gaps / value[feasible] if relative else gaps

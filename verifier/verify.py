@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from encoding.bounds import Bounds, input_key
+from encoding.formulation import GapModel
 from encoding.layers import stable_units
 from problems.domain import Domain
 from problems.errors import InputError
@@ -20,6 +21,7 @@ from proxies.layers import Affine
 from proxies.proxy import Proxy
 from solvers.linear_model import EMPTY_MODEL, ModelSize
 from solvers.registry import open_session_or_default
+from solvers.safe_bound import safe_lower_bound
 from verifier.attack import Attack
 from verifier.bounds.over_domain import proxy_bounds
 from verifier.budget import Budget
@@ -34,6 +36,8 @@ from verifier.value_function import ValueFunction, least_value
 
 # A replayed gap above the upper bound by more than this share means that something is wrong, not rounding.
 CONTRADICTION = 1e-6
+# Model and replay agree at an input to this share of the cost: the solver's tolerances, priced.
+MODEL_AGREEMENT = 1e-4
 # Most steps of Dinkelbach's method in the attack; two are usual.
 MOST_RATIOS = 3
 # Candidates of the attack that are polished, and the share of the time left that this may take.
@@ -95,8 +99,8 @@ class _Verification:
     nodes: int = 0
     parts: int = 0
     lps: int = 0
-    finished: bool = False
     bounds: Bounds | None = None
+    whole: GapModel | None = None
 
     def __post_init__(self) -> None:
         self.relative = self.options.measure == "relative"
@@ -122,7 +126,12 @@ class _Verification:
     def _prepare(self) -> Bounds:
         if self.relative:
             self._find_least_value()
-        return proxy_bounds(self.task.layers, self.problem, self.domain, self.options.bounds)
+        bounds = proxy_bounds(self.task.layers, self.problem, self.domain, self.options.bounds)
+        self.whole = self.task.build(self.domain, bounds, 0.0, cutoff=False)
+        # The box alone bounds the gap: whenever the work is stopped, some upper bound is known.
+        box_bound = self.whole.gap_of(safe_lower_bound(self.whole.linear, np.zeros(self.whole.linear.rows)))
+        self._claim(max(box_bound, 0.0) / (self.task.least_value if self.relative else 1.0))
+        return bounds
 
     def _attack(self, bounds: Bounds) -> None:
         """Climb by gradients, then around the best inputs by small MILPs; for a relative gap again at its ratio."""
@@ -142,7 +151,8 @@ class _Verification:
 
     def _polish(self, attack: Attack, bounds: Bounds, ratio: float) -> None:
         budget = self.budget.part(min(POLISH_SECONDS, POLISH_SHARE * self.budget.left))
-        model = self.task.build(self.domain, bounds, ratio, cutoff=False)
+        assert self.whole is not None, "the whole model is built before the attack"
+        model = self.whole if ratio == 0.0 else self.task.build(self.domain, bounds, ratio, cutoff=False)
         polisher = Polisher(model)
         try:
             for candidate in attack.found[:POLISHED]:
@@ -151,8 +161,19 @@ class _Verification:
                     self._candidate(better.latent, "attack")
                 if budget.spent or self._decided:
                     break
+            self._check_model(polisher, ratio)
         finally:
             polisher.close()
+
+    def _check_model(self, polisher: Polisher, ratio: float) -> None:
+        """Compare the model's objective at the witness with the replay: a wrong encoding must not certify anything."""
+        if self.witness is None or self.budget.spent:
+            return
+        value = polisher.value_at(self.witness.latent, self.budget)
+        replayed = self.witness.proxy_cost - (1 + ratio) * self.witness.optimal_cost
+        if value is not None and abs(value - replayed) > MODEL_AGREEMENT * self.witness.proxy_cost:
+            self.unsound = True
+            self._note(f"the model gives {value:.8g} at the witness, its replay {replayed:.8g}: please report this")
 
     def _find_least_value(self) -> None:
         """Bound Phi from below over the domain: what turns an absolute bound into a relative one."""
@@ -176,7 +197,6 @@ class _Verification:
         search = Search(self.task, self.lower, on_latent, on_upper)
         search.run(Node(before), self.budget, lambda: self._decided or self.unsound)
         self._claim(search.upper)
-        self.finished = search.finished
         for note in search.notes:
             self._note(note)
         self.solver_name = search.solver or self.solver_name
@@ -215,9 +235,10 @@ class _Verification:
     @property
     def _decided(self) -> bool:
         threshold = self.options.threshold
-        if threshold is not None and (self.lower > threshold or self.upper <= threshold):
-            return True
-        return bool(np.isfinite(self.upper) and self.upper - self.lower <= self.options.tolerance * self.upper)
+        if threshold is not None:
+            return self.lower > threshold or self.upper <= threshold
+        near = bool(np.isfinite(self.upper) and self.upper - self.lower <= self.options.tolerance * self.upper)
+        return near or self.upper <= self.task.goal(self.lower)
 
     def _stop(self) -> bool:
         return self.should_stop()
@@ -286,7 +307,7 @@ class _Verification:
             return Termination.ERROR, Verdict.UNKNOWN
         if threshold is not None and self.upper <= threshold:
             return Termination.THRESHOLD_DECIDED, Verdict.CERTIFIED
-        if self._decided or self.finished:
+        if threshold is None and self._decided:
             return Termination.OPTIMAL, Verdict.CERTIFIED
         if self.should_stop():
             return Termination.CANCELLED, known

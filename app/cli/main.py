@@ -55,6 +55,10 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         print(f"certigap: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         return FAILED
+    except Exception as error:
+        # Exit 1 would mean "falsified": a defect must never look like an answer.
+        print(f"certigap: a defect of ours, please report it: {type(error).__name__}: {error}", file=sys.stderr)
+        return FAILED
 
 
 def _code(error: CertigapError) -> int:

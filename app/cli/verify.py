@@ -34,6 +34,8 @@ from verifier.verify import verify as run_engine
 EXIT_CODES = {Verdict.CERTIFIED: 0, Verdict.FALSIFIED: 1, Verdict.BOUNDED: 2, Verdict.UNKNOWN: 2}
 # Two evaluations of one network, float32 and float64, agree to this share of the optimal cost.
 ONNX_AGREEMENT = 1e-4
+# Share of the time limit that the samples of the report may take.
+SAMPLING_SHARE = 0.1
 
 
 def verify(
@@ -84,6 +86,7 @@ def verify(
     )
     loaded = load_proxy(model, case, input_unit, output_unit)
     domain = loaded.problem.domain(share)
+    _check_folder(output)
     # One thread: HiGHS and torch would otherwise fight for the same cores.
     torch.set_num_threads(1)
     with _stop_signal() as stop, LiveProgress(quiet=as_json, unit="1" if relative else loaded.problem.unit) as live:
@@ -95,6 +98,8 @@ def verify(
     onnx = None if replayed is None else replayed[0]
     certificate = make_certificate(result, loaded.proxy, loaded.problem, domain, share, options, loaded.sha256, onnx)
     factor, unit = loaded.problem.display
+    # Who pressed Ctrl-C waits for no samples.
+    samples = 0 if stop.is_set() else samples
     paths = _write(output, certificate, _report(loaded, domain, options, result, samples, share, str(model)))
     if as_json:
         print(json.dumps(_as_json(result, paths, factor, unit), allow_nan=False))
@@ -102,6 +107,13 @@ def verify(
         print(summary(result, loaded.problem.name, share))
         print(f"certificate: {paths['certificate']}\nreport:      {paths['report']}")
     return EXIT_CODES[result.verdict]
+
+
+def _check_folder(folder: Path) -> None:
+    """Find out before the work, not after it, whether its results can be written."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise typer.BadParameter(f"{folder} is no folder that can be written; choose another", param_hint="--output")
 
 
 def _threshold(text: str, relative: bool) -> float:
@@ -146,7 +158,7 @@ def _replay_onnx(loaded: LoadedProxy, result: Result) -> tuple[float, bool, str]
 
 
 def _doubted(verdict: Verdict) -> Verdict:
-    return Verdict.BOUNDED if verdict is Verdict.CERTIFIED else verdict
+    return Verdict.BOUNDED if verdict in (Verdict.CERTIFIED, Verdict.FALSIFIED) else verdict
 
 
 def _report(
@@ -161,7 +173,8 @@ def _report(
     from app.report import render_report  # Loads matplotlib, which nobody should wait for before an error message.
 
     relative = options.measure == "relative"
-    gaps = sampled_gaps(loaded.proxy, loaded.problem, domain, samples, options.seed, relative)
+    seconds = SAMPLING_SHARE * options.time_limit
+    gaps = sampled_gaps(loaded.proxy, loaded.problem, domain, samples, options.seed, relative, seconds)
     facts = {
         "Model file": f"{model} (sha256 {loaded.sha256[:16]}...)",
         "Command": "certigap " + shlex.join(sys.argv[1:]),

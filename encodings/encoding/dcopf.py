@@ -25,6 +25,7 @@ from encoding.problem import (
 from problems.dcopf import DcOpf
 from problems.domain import Domain
 from problems.interval import Interval, Vector
+from solvers.errors import UnsupportedModelError
 
 FLOW = "flow"
 # Flow bounds are sums of some thousand products of size <= 1e3: this share of their size covers rounding.
@@ -199,7 +200,7 @@ def _(problem: DcOpf, block: pyo.Block, domain: Domain, latent: Sequence[Value],
     other reduced cost is a difference of two, which bounds it; the balance multiplier follows.
     """
     if problem.thermal != "soft":
-        raise NotImplementedError("the bilevel formulation needs soft thermal limits: their price bounds the duals")
+        raise UnsupportedModelError("the bilevel formulation needs soft thermal limits; use --formulation compact")
     scale, grid = problem.objective_scale, problem.grid
     price, cost = problem.overload_cost / scale, grid.cost / scale
     branches: list[int] = block.branches

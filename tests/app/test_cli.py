@@ -101,3 +101,17 @@ def test_doctor_lists_the_solvers(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor", "--json"]) == 0
     names = {solver["name"] for solver in json.loads(capsys.readouterr().out)["solvers"]}
     assert {"highs", "gurobi", "scip"} <= names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--threshold", "-5"], "never negative"),
+        (["--threshold", "inf"], "asks nothing"),
+        (["--seed", "-1"], "negative"),
+        (["-o", RAW], "no folder"),
+    ],
+)
+def test_senseless_questions_are_refused(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["verify", RAW, *arguments]) >= 64
+    assert says in capsys.readouterr().err

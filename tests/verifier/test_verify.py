@@ -178,3 +178,16 @@ def test_inputs_that_cannot_be_served_are_left_out_and_said() -> None:
 def test_senseless_options_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(OptionsError, match=r"give|try"):
         VerifyOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_threshold_is_never_certified_above_itself() -> None:
+    result = run("dcopf-case57-raw", 0.2, threshold=5876.3, tolerance=0.6, time_limit=2.0)
+    assert result.verdict is not Verdict.CERTIFIED or result.upper <= 5876.3
+
+
+def test_an_upper_bound_is_known_as_soon_as_anything_is() -> None:
+    loaded = shipped("dcopf-case57-centred")
+    domain = loaded.problem.domain(0.2)
+    result = verify(loaded.proxy, loaded.problem, domain, VerifyOptions(attack=QUICK), None, lambda: True)
+    assert result.termination is Termination.CANCELLED
+    assert np.isfinite(result.upper)

@@ -24,7 +24,7 @@ from verifier.budget import Budget
 # A side counts as attained when some LP solution comes this close to it, relative to the interval's width.
 ATTAINED = 1e-3
 # A linear program that takes longer than this has stalled; its multipliers so far still give a valid bound.
-LP_SECONDS = 60.0
+LP_SECONDS = 20.0
 # Called with (LPs solved, bounds so far as an upper bound of the objective).
 OnLp = Callable[[int, float], None]
 
