@@ -24,6 +24,9 @@ _STATUS = {
 }
 
 
+# The bit of a presolve rule. In HiGHS 1.15.1 it was part of every case seen in which a MIP with a point that violates
+# nothing was called infeasible; a wrong cut-off could as well give a wrong dual bound.
+AGGREGATOR = 1 << 12
 # HiGHS's own default, and the looser one at which it must confirm that a MIP is infeasible.
 FEASIBILITY, LOOSE_FEASIBILITY = 1e-6, 1e-5
 
@@ -42,7 +45,7 @@ class HighsSession(Session):
     def __init__(self, model: LinearModel, seed: int = 0) -> None:
         super().__init__(model, seed)
         self._highs = highspy.Highs()
-        options = {"output_flag": False, "threads": 1, "random_seed": seed}
+        options = {"output_flag": False, "threads": 1, "random_seed": seed, "presolve_rule_off": AGGREGATOR}
         for key, value in options.items():
             self._highs.setOptionValue(key, value)
         self._highs.passModel(_as_highs(model))
@@ -94,8 +97,10 @@ class HighsSession(Session):
         if self._is_mip and highs.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
             # HiGHS was seen to call MIPs infeasible that have a point without any violation: it must say so twice.
             highs.setOptionValue("mip_feasibility_tolerance", LOOSE_FEASIBILITY)
+            highs.setOptionValue("presolve", "off")
             self._run(on_progress)
             highs.setOptionValue("mip_feasibility_tolerance", FEASIBILITY)
+            highs.setOptionValue("presolve", "choose")
         if highs.getModelStatus() == highspy.HighsModelStatus.kUnboundedOrInfeasible:
             return self._tell_apart()
         return self._read()
