@@ -10,7 +10,7 @@ from typing import Literal
 
 from problems.dcopf import DcOpf
 from problems.grid import load_grid
-from proxies.dcopf import dcopf_proxy, infer_specs
+from proxies.dcopf import dcopf_problem, dcopf_proxy, infer_specs
 from proxies.errors import ModelFileError
 from proxies.files import load_network
 from proxies.manifest import DcOpfSpec, Manifest
@@ -73,7 +73,7 @@ def load_proxy(
         spec = manifest.problem
         beside = path.parent / spec.case
         name = case or (str(beside) if spec.case.endswith(".m") and beside.is_file() else spec.case)
-        problem = DcOpf(load_grid(name), spec.thermal, spec.shunts, spec.angle_limits)
+        problem = dcopf_problem(spec, name)
         manifest = manifest.model_copy(
             update={
                 "problem": spec.model_copy(update={"case": name}),

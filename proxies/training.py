@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -237,8 +237,3 @@ def instability(proxy: Proxy, domain: Domain) -> Tensor:
         else:
             break
     return torch.stack(terms).mean()
-
-
-def options_as_text(options: TrainingOptions) -> str:
-    """Return the options as one line of text, for a manifest."""
-    return " ".join(f"{key}={value}" for key, value in asdict(options).items())
