@@ -29,6 +29,8 @@ _STATUS = {
 AGGREGATOR = 1 << 12
 # HiGHS's own default, and the looser one at which it must confirm that a MIP is infeasible.
 FEASIBILITY, LOOSE_FEASIBILITY = 1e-6, 1e-5
+# Only an infeasibility found within this many nodes is doubted: all false ones were, and a long search is not repeated.
+DOUBTED_NODES = 100
 
 
 class HighsSession(Session):
@@ -94,7 +96,8 @@ class HighsSession(Session):
             known = np.flatnonzero(~np.isnan(point)).astype(np.int32)
             highs.setSolution(known.size, known, point[known])
         self._run(on_progress)
-        if self._is_mip and highs.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
+        infeasible = highs.getModelStatus() == highspy.HighsModelStatus.kInfeasible
+        if self._is_mip and infeasible and highs.getInfo().mip_node_count <= DOUBTED_NODES:
             # HiGHS was seen to call MIPs infeasible that have a point without any violation: it must say so twice.
             highs.setOptionValue("mip_feasibility_tolerance", LOOSE_FEASIBILITY)
             highs.setOptionValue("presolve", "off")
