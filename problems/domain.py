@@ -52,6 +52,11 @@ class Domain:
         return np.flatnonzero(self.box.width > 0)
 
     @property
+    def reach(self) -> Vector:
+        """(n_w,) by how much each latent coordinate can move the inputs, summed over them."""
+        return np.asarray(abs(self.matrix).sum(axis=0)).ravel() * self.box.width
+
+    @property
     def centre(self) -> Vector:
         """(n_w,) the middle of the box, moved into the cuts."""
         return self.project((self.box.lower + self.box.upper) / 2)

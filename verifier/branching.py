@@ -45,7 +45,7 @@ class Split:
 
 def widest_latent(domain: Domain) -> tuple[int, float]:
     """Return the latent that moves the inputs most, and its share relative to all others together."""
-    reach = np.asarray(abs(domain.matrix).sum(axis=0)).ravel() * domain.box.width
+    reach = domain.reach
     axis = int(np.argmax(reach))
     others = float(reach.sum() - reach[axis])
     return axis, float(reach[axis]) / others if others > 0 else np.inf
@@ -81,8 +81,8 @@ def choose_split(domain: Domain, bounds: Bounds, tightener: Tightener, point: Ve
 
 def _candidates(domain: Domain, bounds: Bounds, tightener: Tightener, point: Vector) -> list[tuple[Split, int]]:
     found = []
-    columns = tightener.model.latent_columns
-    reach = np.asarray(abs(domain.matrix).sum(axis=0)).ravel() * domain.box.width
+    columns = tightener.model.latent.columns
+    reach = domain.reach
     for j in np.argsort(-reach)[: TRIALS // 2].tolist():
         if columns[j] >= 0 and reach[j] > 0:
             middle = float(domain.box.lower[j] + domain.box.upper[j]) / 2

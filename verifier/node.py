@@ -13,13 +13,13 @@ import numpy as np
 
 from encoding.bounds import Bounds, from_plain, to_plain
 from encoding.formulation import GapModel
-from problems.domain import Domain
+from encoding.problem import missing_rows
 from problems.interval import Vector
 from solvers.linear_model import ModelSize
 from solvers.registry import open_session_or_default
 from solvers.safe_bound import safe_lower_bound
 from solvers.session import Progress, Status
-from verifier.bounds.obbt import Tightened, Tightener, mark_cutoff
+from verifier.bounds.obbt import Tightener, mark_cutoff
 from verifier.bounds.over_domain import proxy_bounds
 from verifier.branching import choose_split, widest_latent
 from verifier.budget import Budget
@@ -43,24 +43,28 @@ class Node:
         bounds: intervals of the latent vector and of everything above it; splits are intervals too.
         upper: no input of the part has a larger gap, in the measure's unit.
         depth: number of splits above it.
+        kept: optional rows of the optimum's side that are known to matter; None to write all of them.
     """
 
     bounds: Bounds
     upper: float = np.inf
     depth: int = 0
+    kept: frozenset[int] | None = None
 
     def to_json(self) -> str:
         """Return the node as JSON text that reads back bit for bit."""
         upper = self.upper if np.isfinite(self.upper) else None
-        bounds = to_plain(self.bounds)
-        return json.dumps({"upper": upper, "depth": self.depth, "cutoff": self.bounds.cutoff, "bounds": bounds})
+        kept = None if self.kept is None else sorted(self.kept)
+        data = {"upper": upper, "depth": self.depth, "kept": kept, "cutoff": self.bounds.cutoff}
+        return json.dumps({**data, "bounds": to_plain(self.bounds)})
 
     @classmethod
     def from_json(cls, text: str) -> Node:
         """Return the node that `to_json` wrote."""
         data = json.loads(text)
         upper = np.inf if data["upper"] is None else data["upper"]
-        return cls(from_plain(data["bounds"], data["cutoff"]), upper, data["depth"])
+        kept = None if data["kept"] is None else frozenset(data["kept"])
+        return cls(from_plain(data["bounds"], data["cutoff"]), upper, data["depth"], kept)
 
 
 @dataclass
@@ -92,7 +96,7 @@ class Outcome:
 Tell = Callable[[float, Vector | None], None]
 
 
-def expand(task: Task, node: Node, lower: Callable[[], float], tell: Tell, budget: Budget) -> Outcome:
+def expand(task: Task, node: Node, lower: Callable[[], float], tell: Tell, budget: Budget, lanes: int = 1) -> Outcome:
     """Work on a node until it is closed, split, or the budget is spent.
 
     Args:
@@ -101,8 +105,9 @@ def expand(task: Task, node: Node, lower: Callable[[], float], tell: Tell, budge
         lower: the largest gap attained so far, anywhere; asked again and again.
         tell: hears every improvement at once.
         budget: when spent, the outcome holds the bounds so far, and the node itself as its only child.
+        lanes: threads that tighten.
     """
-    return _Expansion(task, node, lower, tell, budget).run()
+    return _Expansion(task, node, lower, tell, budget, lanes).run()
 
 
 @dataclass
@@ -112,63 +117,85 @@ class _Expansion:
     lower: Callable[[], float]
     tell: Tell
     budget: Budget
+    lanes: int
 
     def __post_init__(self) -> None:
-        self.domain: Domain = self.task.part(self.node.bounds.box)
+        self.kept = None if self.node.kept is None else set(self.node.kept)
         self.outcome = Outcome(self.node.upper)
+        self.point: Vector | None = None
 
     def run(self) -> Outcome:
         task, options = self.task, self.task.options
-        given = self.node.bounds.intervals
-        bounds = proxy_bounds(task.layers, task.problem, self.domain, options.bounds, given)
-        bounds = mark_cutoff(bounds, self.node.bounds.cutoff)
+        given = self.node.bounds
+        bounds = proxy_bounds(task.layers, task.problem, task.part(given.box), options.bounds, given.intervals)
+        bounds = mark_cutoff(bounds, given.cutoff)
         tightener: Tightener | None = None
-        point, last = None, np.inf
+        last = np.inf
         for turn in range(max(1, options.rounds)):
             if self._done or self.budget.spent:
                 break
             if tightener is not None:
                 tightener.close()
             goal = task.goal(self.lower())
-            model = self._build(bounds, goal)
-            tightener = Tightener(model, bounds)
-            if options.rounds == 0:
+            tightener = self._relax(bounds, goal)
+            if options.rounds == 0 or (turn == 0 and self._is_too_wide(bounds)):
                 break
             done = tightener.run(self.budget, lambda lps, _: self._count(lps))
             self.outcome.lps += done.solved
-            bounds, point = mark_cutoff(done.bounds, goal if options.use_cutoff else None), done.point
-            if point is not None:
-                self.tell(self.outcome.upper, model.latent_of(point))
-            if self._closed_by(done, goal):
-                return self._leave(bounds)
-            if not done.finished or not self._worth_more(last, goal, turn):
+            bounds = mark_cutoff(done.bounds, goal if options.use_cutoff else None)
+            self._look_at(tightener.model, done.point)
+            self._take(goal if done.empty else task.claim(done.upper, goal))
+            if self._done or not done.finished or not self._worth_more(last, goal):
                 break
             last = self.outcome.upper
-        return self._solve_or_split(bounds, tightener, point)
-
-    def _solve_or_split(self, bounds: Bounds, tightener: Tightener | None, point: Vector | None) -> Outcome:
-        task = self.task
         try:
-            if not self._done and not self.budget.spent and self._is_solvable():
-                # A better witness moves the ratio of a relative gap (Dinkelbach): then the same part is solved again.
-                while self._solve(bounds) and task.relative and not self._done and not self.budget.spent:
-                    continue
-            if self._done:
-                return self._leave(bounds)
-            if self.budget.spent or tightener is None:
-                return self._leave(bounds, [Node(bounds, self.outcome.upper, self.node.depth)])
-            split = choose_split(self.domain, bounds, tightener, point, self.budget)
-            parts = []
-            for part in split.parts(bounds):
-                box = part["input[0]"]
-                parts.append(Node(Bounds(box, part.intervals, part.cutoff), self.outcome.upper, self.node.depth + 1))
-            return self._leave(bounds, parts)
+            return self._solve_or_split(bounds, tightener)
         finally:
             if tightener is not None:
                 tightener.close()
 
+    def _relax(self, bounds: Bounds, goal: float) -> Tightener:
+        """Return the relaxation, with the rows of the optimum's side that its best point needs."""
+        while True:
+            model = self._build(bounds, goal)
+            tightener = Tightener(model, bounds, lanes=self.lanes)
+            value, empty, point = tightener.objective_bound(self.budget)
+            self._take(goal if empty else self.task.claim(value, goal))
+            if not self._look_at(model, point) or self._done or self.budget.spent:
+                return tightener
+            tightener.close()
+
+    def _look_at(self, model: GapModel, point: Vector | None) -> bool:
+        """Offer a model's point as a witness; return whether it showed rows that the model lacks."""
+        if point is None:
+            return False
+        self.point = point
+        latent = model.latent_of(point)
+        self.tell(self.outcome.upper, latent)
+        if self.kept is None:
+            return False
+        missing = set(missing_rows(self.task.problem, self.task.domain, latent, model.optimum.of(point))) - self.kept
+        self.kept |= missing
+        return bool(missing)
+
+    def _solve_or_split(self, bounds: Bounds, tightener: Tightener | None) -> Outcome:
+        task = self.task
+        kept = None if self.kept is None else frozenset(self.kept)
+        if not self._done and not self.budget.spent and self._is_solvable(bounds):
+            # A better witness moves the ratio of a relative gap (Dinkelbach), and a point may show rows that lack:
+            # then the same part is solved again.
+            while self._solve(bounds) and not self._done and not self.budget.spent:
+                continue
+        if self._done:
+            return self._leave(bounds)
+        if self.budget.spent or tightener is None:
+            return self._leave(bounds, [Node(bounds, self.outcome.upper, self.node.depth, kept)])
+        split = choose_split(task.part(bounds.box), bounds, tightener, self.point, self.budget)
+        parts = [Node(part, self.outcome.upper, self.node.depth + 1, kept) for part in split.parts(bounds)]
+        return self._leave(bounds, parts)
+
     def _build(self, bounds: Bounds, goal: float) -> GapModel:
-        model = self.task.build(self.domain, bounds, goal)
+        model = self.task.build(self.task.part(bounds.box), bounds, goal, kept=self.kept)
         size = ModelSize.of(model.linear)
         self.outcome.before, self.outcome.after = self.outcome.before or size, size
         # Valid from the start, and better than nothing where the first LP takes long.
@@ -176,23 +203,24 @@ class _Expansion:
         self._take(self.task.claim(model.gap_of(box_bound), goal))
         return model
 
-    def _closed_by(self, done: Tightened, goal: float) -> bool:
-        self._take(goal if done.empty else self.task.claim(done.upper, goal))
-        return self._done
+    def _worth_more(self, last: float, goal: float) -> bool:
+        return bool(np.isinf(last)) or last - self.outcome.upper > WORTH_A_ROUND * (last - goal)
 
-    def _worth_more(self, last: float, goal: float, turn: int) -> bool:
-        return turn == 0 or last - self.outcome.upper > WORTH_A_ROUND * (last - goal)
+    def _is_large(self) -> bool:
+        return self.outcome.after is not None and self.outcome.after.integer > FEW_BINARIES
 
-    def _is_solvable(self) -> bool:
-        if not self.task.options.split:
+    def _is_too_wide(self, bounds: Bounds) -> bool:
+        if not self.task.options.split or not self._is_large():
+            return False
+        return widest_latent(self.task.part(bounds.box))[1] > TOO_WIDE
+
+    def _is_solvable(self, bounds: Bounds) -> bool:
+        if not self.task.options.split or not self._is_large():
             return True
-        goal = self.task.goal(self.lower())
-        if self.outcome.after is not None and self.outcome.after.integer <= FEW_BINARIES:
-            return True
-        return self.outcome.upper <= SOLVABLE * goal and widest_latent(self.domain)[1] <= TOO_WIDE
+        return self.outcome.upper <= SOLVABLE * self.task.goal(self.lower()) and not self._is_too_wide(bounds)
 
     def _solve(self, bounds: Bounds) -> bool:
-        """Give the node to the MILP solver, within an effort that grows with depth; return whether `lower` rose."""
+        """Give the node to the MILP solver, within an effort that grows with depth; return whether to try again."""
         task, before = self.task, self.lower()
         goal = task.goal(self.lower())
         model = self._build(bounds, goal)
@@ -208,18 +236,29 @@ class _Expansion:
 
         with session:
             solution = session.solve(
-                time_limit=self.budget.left, mip_gap=task.options.tolerance / 10, on_progress=on_progress
+                time_limit=self.budget.left,
+                start=self._start(model, bounds),
+                mip_gap=task.options.tolerance / 10,
+                on_progress=on_progress,
             )
         self.outcome.nodes += solution.nodes
-        if solution.x is not None:
-            self.tell(self.outcome.upper, model.latent_of(solution.x))
+        lacking = self._look_at(model, solution.x)
         if solution.status is Status.FAILED:
             self.outcome.notes.append(
                 f"{self.outcome.solver} stopped without an answer on one part; it was split instead"
             )
             return False
         self._take(task.claim(model.gap_of(solution.dual_bound), goal))
-        return self.lower() > before
+        return (lacking and solution.status is Status.OPTIMAL) or (task.relative and self.lower() > before)
+
+    def _start(self, model: GapModel, bounds: Bounds) -> Vector | None:
+        """Return the witness as far as the model's columns go, the rest unknown; None where it is not in this part."""
+        known, columns = self.task.start, model.latent.columns
+        if known is None or not bounds.box.contains(known):
+            return None
+        start = np.full(model.linear.columns, np.nan)
+        start[columns[columns >= 0]] = known[columns >= 0]
+        return start
 
     def _take(self, claim: float) -> None:
         if claim < self.outcome.upper:

@@ -32,6 +32,7 @@ class VerifyOptions:
         split: split the domain when one MILP is too hard; False solves one MILP for as long as it takes.
         effort: nodes that the MILP solver may spend on the whole domain before it is split; every split doubles it.
         workers: processes that work on parts; 1 works in this one.
+        use_start: hand the attack's witness to the MILP solver as a start; of use only without the cutoff.
         use_cutoff: tighten and search only where the gap exceeds what the attack attained.
         seed: of everything random.
     """
@@ -44,11 +45,12 @@ class VerifyOptions:
     formulation: Literal["compact", "bilevel"] = "compact"
     style: Style = "sign"
     bounds: Method = "crown"
-    rounds: int = 3
+    rounds: int = 10
     attack: AttackOptions = field(default_factory=AttackOptions)
     split: bool = True
     effort: int = 4000
     workers: int = 1
+    use_start: bool = False
     use_cutoff: bool = True
     seed: int = 0
 

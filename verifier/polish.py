@@ -36,7 +36,7 @@ class Polisher:
         self.model = model
         linear = model.linear
         self._binaries = np.flatnonzero(linear.integer)
-        self._latent = model.latent_columns[model.latent_columns >= 0]
+        self._latent = model.latent.columns[model.latent.columns >= 0]
         self._lp = open_session(solver, linear.relaxed())
         self._milp = open_session(solver, linear)
 
@@ -76,7 +76,7 @@ class Polisher:
 
     def _complete(self, latent: Vector, budget: Budget) -> Vector | None:
         """Return the model's point at a fixed latent vector."""
-        w = latent[self.model.latent_columns >= 0]
+        w = latent[self.model.latent.columns >= 0]
         linear = self.model.linear
         self._bound_binaries(self._milp, np.zeros(self._binaries.size), np.ones(self._binaries.size))
         self._milp.set_column_bounds(self._latent, w, w)

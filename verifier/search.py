@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -97,7 +97,7 @@ class Search:
         def tell(upper: float, latent: Vector | None) -> None:
             self._hear(Said(number, upper, latent))
 
-        self._finish(number, expand(self.task, node, lambda: self.lower, tell, budget))
+        self._finish(number, expand(self.task, node, lambda: self.lower, tell, budget, self.task.options.workers))
 
     def _run_pool(self, budget: Budget, decided: Callable[[], bool]) -> None:
         pool = Pool(self.task, self.task.options.workers)
@@ -122,7 +122,7 @@ class Search:
             pool.close()
             # What was being worked on is as open as before, with the bound that its worker had told.
             for number, node in self._running.items():
-                self._push(Node(node.bounds, self._uppers.pop(number), node.depth))
+                self._push(replace(node, upper=self._uppers.pop(number)))
             self._running.clear()
 
     def _push(self, node: Node) -> None:
@@ -171,7 +171,7 @@ class Search:
             self._stuck.append(upper)
             self.notes.append(f"a worker died {deaths} times on one part of the domain; that part stays open")
         else:
-            self._push(Node(node.bounds, upper, node.depth))
+            self._push(replace(node, upper=upper))
 
     def _report(self) -> None:
         parts = len(self._open) + len(self._running)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,7 +11,7 @@ from encoding.bounds import Bounds
 from encoding.compact import compact_model
 from encoding.formulation import GapModel
 from problems.domain import Domain
-from problems.interval import Interval
+from problems.interval import Interval, Vector
 from problems.parametric import ParametricProblem
 from proxies.layers import Layer
 from proxies.proxy import Proxy, latent_layers
@@ -28,6 +28,7 @@ class Task:
     Attributes:
         proxy, problem, domain, options: what is verified, and how.
         least_value: a lower bound of Phi over the domain, for relative gaps.
+        start: (n_w,) a latent vector that the MILP solver may start from.
     """
 
     proxy: Proxy
@@ -35,6 +36,7 @@ class Task:
     domain: Domain
     options: VerifyOptions
     least_value: float = 0.0
+    start: Vector | None = None
 
     @cached_property
     def layers(self) -> Sequence[Layer]:
@@ -72,8 +74,12 @@ class Task:
         """Return the domain cut down to a latent box."""
         return replace(self.domain, box=box)
 
-    def build(self, domain: Domain, bounds: Bounds, goal: float, *, cutoff: bool = True) -> GapModel:
-        """Return the chosen formulation over a part of the domain."""
-        make = compact_model if self.options.formulation == "compact" else bilevel_model
+    def build(
+        self, domain: Domain, bounds: Bounds, goal: float, *, cutoff: bool = True, kept: Collection[int] | None = None
+    ) -> GapModel:
+        """Return the chosen formulation over a part of the domain; `kept` as in `compact_model`."""
         ratio, least = self.ratio_and_cutoff(goal)
-        return make(self.layers, self.problem, domain, bounds, self.options.style, ratio, least if cutoff else None)
+        arguments = (self.layers, self.problem, domain, bounds, self.options.style, ratio, least if cutoff else None)
+        if self.options.formulation == "bilevel":
+            return bilevel_model(*arguments)
+        return compact_model(*arguments, kept)

@@ -194,8 +194,12 @@ class _Verification:
             self._claim(upper)
             self._emit("search", **counters)
 
+        if self.options.use_start and self.witness is not None:
+            self.task = replace(self.task, start=self.witness.latent)
         search = Search(self.task, self.lower, on_latent, on_upper)
-        search.run(Node(before), self.budget, lambda: self._decided or self.unsound)
+        # The compact formulation needs a row of the optimum's side only where a point violates it.
+        kept: frozenset[int] | None = frozenset() if self.options.formulation == "compact" else None
+        search.run(Node(before, kept=kept), self.budget, lambda: self._decided or self.unsound)
         self._claim(search.upper)
         for note in search.notes:
             self._note(note)

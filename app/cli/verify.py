@@ -54,7 +54,7 @@ def verify(
     bounds: Annotated[
         Literal["crown", "alpha", "interval"], typer.Option(help="First bounds of the neurons.")
     ] = "crown",
-    rounds: Annotated[int, typer.Option(help="Most rounds of LP tightening.")] = 3,
+    rounds: Annotated[int, typer.Option(help="Most rounds of LP tightening.")] = VerifyOptions.rounds,
     split: Annotated[bool, typer.Option(help="Split the domain where one MILP is too hard.")] = True,
     workers: Annotated[int, typer.Option(help="Processes that work on parts; 0 for one a core.")] = 0,
     attack_seconds: Annotated[float, typer.Option(help="Time for the attack; 0 for none.")] = 10.0,

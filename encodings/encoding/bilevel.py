@@ -29,4 +29,5 @@ def bilevel_model(
     """Build the bilevel formulation; arguments as `compact_model`. Its optimum is that of the compact one."""
     model, latent, optimum = gap_skeleton(layers, problem, domain, bounds, style, ratio, cutoff)
     encode_optimality(problem, model.optimum, domain, latent, optimum)
-    return finish(model, problem.objective_scale, latent, domain.centre, model.certigap_targets)
+    scale = problem.objective_scale
+    return finish(model, scale, latent, optimum.values, domain.centre, model.certigap_targets)

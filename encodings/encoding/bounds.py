@@ -25,14 +25,18 @@ class Bounds:
     """Intervals by name; see `input_key`, `shift_key`, and the quantities that a problem adds (such as "flow").
 
     Attributes:
-        box: the latent box on which they hold.
-        intervals: the intervals; input[k] for k = number of layers bounds the decision.
+        intervals: the intervals; input[0] is the latent box on which they hold, and input[k] for k = number of layers
+            bounds the decision.
         cutoff: if not None, they hold only where the gap is at least this, in the problem's unit.
     """
 
-    box: Interval
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     cutoff: float | None = None
+
+    @property
+    def box(self) -> Interval:
+        """The latent box."""
+        return self.intervals[input_key(0)]
 
     def __getitem__(self, key: str) -> Interval:
         return self.intervals[key]
@@ -53,6 +57,6 @@ def to_plain(bounds: Bounds) -> dict[str, dict[str, list[float]]]:
 
 
 def from_plain(data: Mapping[str, Mapping[str, list[float]]], cutoff: float | None = None) -> Bounds:
-    """Return bounds from `to_plain`; the latent box is that of the first layer's inputs."""
+    """Return bounds from `to_plain`."""
     intervals = {key: Interval(np.array(i["lower"]), np.array(i["upper"])) for key, i in data.items()}
-    return Bounds(intervals[input_key(0)], intervals, cutoff)
+    return Bounds(intervals, cutoff)

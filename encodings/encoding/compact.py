@@ -5,12 +5,13 @@ Source: Chen et al. 2024, eq. (5), Theorem 4.1: since -c(x, y) is maximised, y i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+import numpy as np
 import pyomo.environ as pyo
 
-from encoding.block import add_columns
-from encoding.bounds import Bounds
+from encoding.block import Entry, add_columns, is_number
+from encoding.bounds import Bounds, input_key
 from encoding.formulation import GapModel, finish
 from encoding.layers import Style, encode_layers
 from encoding.problem import Decision, encode_cost, encode_optimum
@@ -18,6 +19,9 @@ from problems.domain import Domain
 from problems.interval import Interval
 from problems.parametric import ParametricProblem
 from proxies.layers import Layer
+
+# A latent coordinate is worth tightening when its share of all that moves the inputs is at least this.
+LEADING = 0.1
 
 
 def compact_model(
@@ -28,6 +32,7 @@ def compact_model(
     style: Style = "sign",
     ratio: float = 0.0,
     cutoff: float | None = None,
+    kept: Collection[int] | None = None,
 ) -> GapModel:
     """Build the compact formulation.
 
@@ -39,9 +44,11 @@ def compact_model(
         style: of the clamp and hypersimplex encodings.
         ratio: maximise c(x, pi(x)) - (1 + ratio) c(x, y) instead (Dinkelbach's step for the relative gap).
         cutoff: keep only inputs whose objective is at least this, in the problem's unit.
+        kept: the optional rows of Y(x) that are written, see `encode_optimum`. Every set gives a valid upper bound.
     """
-    model, latent, _ = gap_skeleton(layers, problem, domain, bounds, style, ratio, cutoff)
-    return finish(model, problem.objective_scale, latent, domain.centre, model.certigap_targets)
+    model, latent, optimum = gap_skeleton(layers, problem, domain, bounds, style, ratio, cutoff, kept)
+    scale = problem.objective_scale
+    return finish(model, scale, latent, optimum.values, domain.centre, model.certigap_targets)
 
 
 def gap_skeleton(
@@ -52,6 +59,7 @@ def gap_skeleton(
     style: Style,
     ratio: float,
     cutoff: float | None,
+    kept: Collection[int] | None = None,
 ) -> tuple[pyo.ConcreteModel, list, Decision]:
     """Return the Pyomo model of `compact_model` before it is compiled, its latent values and its optimum's decision."""
     model = pyo.ConcreteModel()
@@ -60,12 +68,15 @@ def gap_skeleton(
     latent = add_latent(model.latent_block, domain)
     encoded = encode_layers(layers, model.proxy, latent, bounds, style)
     paid = encode_cost(problem, model.cost, domain, latent, encoded.outputs, bounds)
-    optimum = encode_optimum(problem, model.optimum, domain, latent)
+    optimum = encode_optimum(problem, model.optimum, domain, latent, kept)
     gap = paid.cost - (1 + ratio) * optimum.cost
     model.gap = pyo.Objective(expr=gap, sense=pyo.maximize)
     if cutoff is not None:
         model.cutoff = pyo.Constraint(expr=gap >= cutoff / problem.objective_scale)
-    model.certigap_targets = {**encoded.targets, **paid.targets}
+    reach = domain.reach
+    leading = np.flatnonzero(reach > LEADING * reach.sum()).tolist()
+    first = [Entry(j, latent[j]) for j in leading if not is_number(latent[j])]
+    model.certigap_targets = {input_key(0): first, **encoded.targets, **paid.targets}
     return model, latent, optimum
 
 

@@ -5,7 +5,7 @@ Source: Chen et al. 2024, eq. (9), (14c), (14d), (15)-(17).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyomo.environ as pyo
@@ -20,6 +20,7 @@ from encoding.problem import (
     encode_optimality,
     encode_optimum,
     linear_quantities,
+    missing_rows,
     quantity_bounds,
 )
 from problems.dcopf import DcOpf
@@ -30,6 +31,8 @@ from solvers.errors import UnsupportedModelError
 FLOW = "flow"
 # Flow bounds are sums of some thousand products of size <= 1e3: this share of their size covers rounding.
 ROUNDING = 1e-11
+# A branch limit is missed when a flow exceeds it by this much, per unit: ten times what solvers overlook.
+VIOLATED = 1e-5
 
 
 def flow_bounds(problem: DcOpf, domain: Domain, dispatch: Interval) -> Interval:
@@ -113,7 +116,13 @@ def _flow_expressions(
 
 
 @encode_optimum.register
-def _(problem: DcOpf, block: pyo.Block, domain: Domain, latent: Sequence[Value]) -> Decision:
+def _(
+    problem: DcOpf,
+    block: pyo.Block,
+    domain: Domain,
+    latent: Sequence[Value],
+    kept: Collection[int] | None = None,
+) -> Decision:
     grid, scale = problem.grid, problem.objective_scale
     p = add_columns(block, "p", Interval(grid.pmin, grid.pmax))
     total = np.asarray(domain.matrix.sum(axis=0)).ravel()
@@ -124,6 +133,8 @@ def _(problem: DcOpf, block: pyo.Block, domain: Domain, latent: Sequence[Value])
     flow = flow_bounds(problem, domain, Interval(grid.pmin, grid.pmax))
     limit = problem.limit
     open_branches = candidates(limit, flow)
+    if kept is not None:
+        open_branches = open_branches[np.isin(open_branches, np.fromiter(kept, dtype=np.int64))]
     room = np.maximum(0.0, np.maximum(flow.upper - limit.upper, limit.lower - flow.lower))
     soft = problem.thermal == "soft"
     ceiling = room[open_branches] if soft else np.zeros(open_branches.size)
@@ -143,7 +154,17 @@ def _(problem: DcOpf, block: pyo.Block, domain: Domain, latent: Sequence[Value])
         float(grid.cost_constant.sum()) / scale,
     )
     block.overload_values = xi
-    return Decision(p, cost)
+    sides = (block.high_rows, block.low_rows)
+    optional = {branch: [side[branch] for side in sides if branch in side] for branch in block.branches}
+    return Decision(p, cost, optional=optional)
+
+
+@missing_rows.register
+def _(problem: DcOpf, domain: Domain, latent: Vector, decision: Vector) -> list[int]:
+    flow = problem.grid.ptdf @ (problem.grid.generator_incidence @ decision - domain.to_input(latent))
+    flow = flow + problem.flow_of_nothing
+    beyond = np.maximum(flow - problem.limit.upper, problem.limit.lower - flow)
+    return [int(branch) for branch in np.flatnonzero(beyond > VIOLATED)]
 
 
 @encode_cost.register

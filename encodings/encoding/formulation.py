@@ -31,6 +31,30 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where the entries of a vector are in a compiled model.
+
+    Attributes:
+        columns: (n,) -1 where the model has no column for an entry.
+        fixed: (n,) the value of such an entry.
+    """
+
+    columns: NDArray[np.int64]
+    fixed: Vector
+
+    def of(self, x: Vector) -> Vector:
+        """Return the vector ((n,)) at a point of the linear model."""
+        return np.where(self.columns >= 0, x[self.columns], self.fixed)
+
+    @classmethod
+    def find(cls, compiled: CompiledModel, values: Sequence[Any], otherwise: Vector) -> Places:
+        """Return where `values` are; `otherwise` ((n,)) counts for variables that the model does not mention."""
+        columns = np.array([-1 if is_number(v) else int(compiled.columns([v])[0]) for v in values], dtype=np.int64)
+        fixed = np.array([float(v) if is_number(v) else other for v, other in zip(values, otherwise)])
+        return cls(columns, fixed)
+
+
+@dataclass(frozen=True)
 class GapModel:
     """A compiled formulation: minimising `linear` maximises the gap.
 
@@ -38,16 +62,16 @@ class GapModel:
         pyomo: the readable model.
         compiled: its matrices.
         unit: gap = -unit * (linear objective), in the problem's unit.
-        latent_columns: (n_w,) columns of w; -1 where w does not appear.
-        latent_fixed: (n_w,) value of w where it has no column.
+        latent: where w ((n_w,)) is.
+        optimum: where the optimum's y ((n_y,)) is.
         targets: quantities worth tightening.
     """
 
     pyomo: pyo.ConcreteModel
     compiled: CompiledModel
     unit: float
-    latent_columns: NDArray[np.int64]
-    latent_fixed: Vector
+    latent: Places
+    optimum: Places
     targets: tuple[Target, ...]
 
     @property
@@ -60,20 +84,20 @@ class GapModel:
 
     def latent_of(self, x: Vector) -> Vector:
         """Return the latent vector at a point of the linear model ((n,))."""
-        return np.where(self.latent_columns >= 0, x[self.latent_columns], self.latent_fixed)
+        return self.latent.of(x)
 
 
 def finish(
     model: pyo.ConcreteModel,
     unit: float,
     latent: Sequence[Any],
+    optimum: Sequence[Any],
     centre: Vector,
     targets: Mapping[str, Sequence[Entry]],
 ) -> GapModel:
     """Compile a finished model; `centre` ((n_w,)) is used for latent coordinates that the model does not mention."""
     compiled = compile_model(model)
-    columns = np.array([-1 if is_number(w) else int(compiled.columns([w])[0]) for w in latent], dtype=np.int64)
-    fixed = np.array([float(w) if is_number(w) else middle for w, middle in zip(latent, centre)])
+    places = Places.find(compiled, latent, centre), Places.find(compiled, optimum, np.zeros(len(optimum)))
     found = []
     for key, entries in targets.items():
         where = compiled.columns([entry.value for entry in entries])
@@ -88,4 +112,4 @@ def finish(
                 np.array([entry.joint for entry, _ in used], dtype=bool),
             )
         )
-    return GapModel(model, compiled, unit, columns, fixed, tuple(found))
+    return GapModel(model, compiled, unit, *places, tuple(found))

@@ -305,7 +305,10 @@ def encode_layers(
     for k, layer in enumerate(layers):
         part = pyo.Block(concrete=True)
         block.add_component(f"layer{k}", part)
-        local = {"input": bounds[input_key(k)], "output": bounds[input_key(k + 1)]}
+        after = bounds[input_key(k + 1)]
+        if isinstance(layer, Affine) and k + 1 < len(layers):
+            after = settled(layers[k + 1], after)
+        local = {"input": bounds[input_key(k)], "output": after}
         if shift_key(k) in bounds:
             local["shift"] = bounds[shift_key(k)]
         encoded = encode(layer, part, values, source, local, style)
@@ -314,6 +317,26 @@ def encode_layers(
         for name, found in encoded.targets.items():
             targets.setdefault(names[name], []).extend(found)
     return Encoded(values, targets)
+
+
+@singledispatch
+def settled(layer: Layer, z: Interval) -> Interval:
+    """Return the inputs' limits ((n,)) with every input whose value cannot matter put at one value of its interval.
+
+    A unit that is off needs no column, and the dense row that would define it can go.
+    """
+    return z
+
+
+@settled.register
+def _(layer: Relu, z: Interval) -> Interval:
+    return Interval(z.lower, np.where(z.upper <= 0, z.lower, z.upper))
+
+
+@settled.register
+def _(layer: Clamp, z: Interval) -> Interval:
+    below, above = z.upper <= layer.lower.numpy(), z.lower >= layer.upper.numpy()
+    return Interval(np.where(above & ~below, z.upper, z.lower), np.where(below, z.lower, z.upper))
 
 
 @singledispatch

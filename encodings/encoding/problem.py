@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import Any
@@ -24,15 +24,23 @@ class Decision:
         values: (n_y,) y.
         cost: c(x, y) in units of the problem's objective_scale.
         targets: quantities worth tightening, under the names that `Bounds` uses.
+        optional: by name, the rows that a model may leave out until a decision violates them.
     """
 
     values: list[Value]
     cost: Any
     targets: dict[str, list[Entry]] = field(default_factory=dict)
+    optional: dict[int, list[Any]] = field(default_factory=dict)
 
 
 @singledispatch
-def encode_optimum(problem: ParametricProblem, block: pyo.Block, domain: Domain, latent: Sequence[Value]) -> Decision:
+def encode_optimum(
+    problem: ParametricProblem,
+    block: pyo.Block,
+    domain: Domain,
+    latent: Sequence[Value],
+    kept: Collection[int] | None = None,
+) -> Decision:
     """Write y in Y(x) on `block` for x = T w + t, and return y with its cost, to be minimised.
 
     Args:
@@ -40,8 +48,15 @@ def encode_optimum(problem: ParametricProblem, block: pyo.Block, domain: Domain,
         block: an empty Pyomo block.
         domain: of the latent vector.
         latent: (n_w,) w.
+        kept: names of the optional rows to write; None for all. Fewer rows only lower the optimum's cost.
     """
     raise NotImplementedError(f"no encoding for the problem type {type(problem).__name__}")
+
+
+@singledispatch
+def missing_rows(problem: ParametricProblem, domain: Domain, latent: Vector, decision: Vector) -> list[int]:
+    """Return the names of the optional rows that a decision ((n_y,)) violates at a latent vector ((n_w,))."""
+    return []
 
 
 @singledispatch

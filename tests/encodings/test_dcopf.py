@@ -94,7 +94,7 @@ def test_the_cost_of_a_fixed_decision_is_the_objective(congested: Grid, options:
             model.latent_block, model.cost = pyo.Block(concrete=True), pyo.Block(concrete=True)
             latent = add_latent(model.latent_block, domain)
             decision = add_columns(model, "p", Interval(grid.pmin, grid.pmax))
-            paid = encode_cost(problem, model.cost, domain, latent, decision, Bounds(domain.box, {FLOW: bounds}))
+            paid = encode_cost(problem, model.cost, domain, latent, decision, Bounds({FLOW: bounds}))
             model.goal = pyo.Objective(expr=paid.cost, sense=sense)
             solution = solve_at(model, [*latent, *decision], np.concatenate([w, p]))
             assert solution.status is Status.OPTIMAL

@@ -122,12 +122,12 @@ def test_bilevel_multipliers_exist_at_every_input(congested: Grid, make_proxy: C
     problem = DcOpf(replace(congested, rating=congested.rating * (0.6 + 0.2 * seed)), price=[1500.0, 40.0, 5.0][seed])
     proxy, _, domain, layers, bounds = prepared(make_proxy(problem, seed), problem, problem.domain(0.2))
     model = bilevel_model(layers, problem, domain, bounds)
-    assert (model.latent_columns >= 0).all()
+    assert (model.latent.columns >= 0).all()
     overloads = 0.0
     for w in [*domain.sample(3, seed), *domain.corners(3, seed)]:
         # HiGHS 1.15.1 calls one of these models infeasible; see the test below.
         with ScipSession(model.linear) as session:
-            session.set_column_bounds(model.latent_columns, w, w)
+            session.set_column_bounds(model.latent.columns, w, w)
             solution = session.solve(mip_gap=1e-9)
         assert solution.status is Status.OPTIMAL
         expected = gap(proxy, problem, domain, w)
@@ -144,7 +144,7 @@ def test_highs_does_not_call_a_feasible_model_infeasible(congested: Grid, make_p
     _, _, domain, layers, bounds = prepared(make_proxy(problem, 1), problem, problem.domain(0.2))
     model = bilevel_model(layers, problem, domain, bounds)
     lower, upper = model.linear.column_lower.copy(), model.linear.column_upper.copy()
-    lower[model.latent_columns] = upper[model.latent_columns] = domain.sample(3, 1)[2]
+    lower[model.latent.columns] = upper[model.latent.columns] = domain.sample(3, 1)[2]
     linear = replace(model.linear, column_lower=lower, column_upper=upper)
     with ScipSession(linear) as session:
         x = session.solve(mip_gap=1e-9).x

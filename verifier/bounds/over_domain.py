@@ -43,7 +43,7 @@ def proxy_bounds(
         known = layer_boxes(layers, source, "interval" if method == "interval" else "crown", given)
         if method == "alpha":
             known = alpha_boxes(layers, known)
-        bounds = Bounds(box, dict(given))
+        bounds = Bounds(dict(given)).tightened(input_key(0), box)
         for k, found in enumerate(known.inputs):
             bounds = bounds.tightened(input_key(k), _interval(found))
         for k, shift in enumerate(known.shifts):
