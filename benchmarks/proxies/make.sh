@@ -11,3 +11,5 @@ for n in 57 118 300; do
 done
 certigap train dcopf --case pglib_opf_case57_ieee --steps 12000 --minutes 60 --seed 1 --centred \
     -o dcopf-case57-centred.safetensors
+certigap train dcopf --case pglib_opf_case1354_pegase --steps 6000 --minutes 60 --seed 1 --centred --stability 0.1 \
+    -o dcopf-case1354-stable.safetensors
