@@ -3,8 +3,8 @@
 Usage: python benchmarks/ablation.py [--proxies case57-raw,case118-raw] [--u 1,5,20] [--time-limit 300] [--workers 1]
        [--variants default,...] [--solver highs] [--json FILE] [--resume]
 
-A time-out counts as the time limit in a geometric mean, so a mean with time-outs is a lower bound of the true one and is
-marked with ">=". Instances that the default does not close are left out of the means.
+A time-out counts as the time limit in a geometric mean, so a mean with time-outs is a lower bound of the true one and
+is marked with ">=". Instances that the default does not close are left out of the means.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "alpha-CROWN bounds": {"bounds": "alpha"},
     "no LP tightening": {"rounds": 0},
     "no cutoff": {"use_cutoff": False},
-    "no cutoff, witness as start": {"use_cutoff": False, "use_start": True},
+    "no cutoff but a start": {"use_cutoff": False, "use_start": True},
     "paper's clamp and hypersimplex": {"style": "paper"},
-    "one MILP, no splitting": {"split": False},
+    "one MILP": {"split": False},
     "no attack": {"attack": AttackOptions(rounds=0)},
     PAPER: {
         "bounds": "interval",

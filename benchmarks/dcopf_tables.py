@@ -4,8 +4,8 @@ Usage: python benchmarks/dcopf_tables.py [--proxies case57-raw,...] [--u 0,1,2,5
        [--workers 2] [--quick] [--milp-alone] [--warm-start] [--extra-limit 600] [--json FILE] [--resume]
 
 `--quick` takes the 57- and 118-bus proxies at u = 1 and 20 % with 60 s each. `--milp-alone` adds one MILP without
-attack and cutoff, and when it reaches the attack's objective. `--warm-start` adds one MILP that begins with the attack's
-witness, and the same one that does not. `--resume` keeps the rows that the JSON has with the same limits.
+attack and cutoff, and when it reaches the attack's objective. `--warm-start` adds one MILP that begins with the
+attack's witness, and the same one that does not. `--resume` keeps the rows that the JSON has with the same limits.
 """
 
 from __future__ import annotations
