@@ -1,11 +1,12 @@
 """Tries to break every certified upper bound with a million inputs: random ones, corners, and some around climbed ones.
 
-Usage: python benchmarks/bounds_hold.py RESULTS.json [--evaluations 1000000] [--batch 8192] [--seed 0] [--json FILE]
+Usage: python benchmarks/bounds_hold.py RESULTS.json [--evaluations 1000000] [--batch 8192] [--seed 1] [--json FILE]
 
-RESULTS.json is what dcopf_tables.py wrote. The exact gap of an input takes a linear program, so an input is first held
-against stored tangents of the value function Phi, which are nowhere above it: c(x, pi(x)) - max of tangents is at least
-the gap. Only an input where that exceeds the bound gets an exact Phi, and its tangent is stored. An input that still
-exceeds the bound is replayed by an independent solve; where the replay agrees, the exit code is 1.
+RESULTS.json is what dcopf_tables.py wrote; the witnesses in it count as climbed inputs. The exact gap of an input takes a
+linear program, so an input is first held against stored tangents of the value function Phi, which are nowhere above it:
+c(x, pi(x)) - max of tangents is at least the gap. Only an input where that exceeds the bound gets an exact Phi, and its
+tangent is stored. An input that still exceeds the bound is replayed by an independent solve; where the replay agrees, the
+exit code is 1.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,16 @@ class Trial:
         self._shift = torch.as_tensor(domain.shift)
         self._values, self._slopes = np.zeros(0), np.zeros((0, domain.size))
 
-    def climb(self, options: AttackOptions, seeds: Iterator[int]) -> None:
-        """Attack from several seeds; keep the best points and every tangent, and hold the points against the bound."""
+    def climb(self, options: AttackOptions, seeds: Iterator[int], known: Sequence[Vector] = ()) -> None:
+        """Attack from several seeds; keep the best points and every tangent, and hold the points against the bound.
+
+        Args:
+            options: how hard to attack.
+            seeds: one attack from each.
+            known: points to keep besides, such as the verification's own witness.
+        """
         cuts: list[ValueCut] = []
+        self.climbed += known
         for seed in seeds:
             attack = Attack(self.layers, self.loaded.problem, self.domain, self.value_function, cuts)
             attack.run(AttackOptions(**{**vars(options), "seed": seed}), Budget(options.seconds))
@@ -194,7 +202,9 @@ def measure(row: Row, count: int, batch: int, seed: int, climb: AttackOptions) -
     loaded = load_shipped(row["proxy"])
     trial = Trial(loaded, loaded.problem.domain(row["u"] / 100), row["upper"])
     began = time.perf_counter()
-    trial.climb(climb, iter(range(seed, seed + CLIMBS)))
+    witness = row.get("witness")
+    known = [] if witness is None else [np.array(witness)]
+    trial.climb(climb, iter(range(seed, seed + CLIMBS)), known)
     for points in batches(trial, count, batch, seed):
         trial.hold(points)
     tally = trial.tally

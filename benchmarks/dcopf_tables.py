@@ -58,6 +58,7 @@ def measure(loaded: LoadedProxy, u: int, options: VerifyOptions) -> Row:
         "size_before": None if result.size_before is None else asdict(result.size_before),
         "size_after": None if result.size_after is None else asdict(result.size_after),
         "solver": result.solver,
+        "witness": None if result.witness is None else result.witness.latent.tolist(),
         "notes": list(result.notes),
     }
 

@@ -101,7 +101,9 @@ class Record:
             return
         machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
         head = {"command": self.command, "machine": machine, "versions": versions(), **self.facts}
-        text = json.dumps({**plain(head), "rows": self.rows}, indent=1, allow_nan=False)
+        rows = ",\n".join(json.dumps(row, allow_nan=False) for row in self.rows)
+        # One row a line: a changed row is a changed line.
+        text = json.dumps(plain(head), indent=1, allow_nan=False)[:-2] + f',\n "rows": [\n{rows}\n ]\n}}\n'
         beside = self.path.with_suffix(".part")
         beside.write_text(text)
         beside.replace(self.path)
