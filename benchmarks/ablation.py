@@ -78,7 +78,7 @@ def measure(loaded: LoadedProxy, u: int, variant: str, options: VerifyOptions) -
         "parts": result.parts,
         "lps": result.lps,
         "nodes": result.nodes,
-        "solver": result.solver,
+        "solved_by": result.solver,
         "notes": list(result.notes),
     }
 

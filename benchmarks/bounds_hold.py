@@ -2,11 +2,11 @@
 
 Usage: python benchmarks/bounds_hold.py RESULTS.json [--evaluations 1000000] [--batch 8192] [--seed 1] [--json FILE]
 
-RESULTS.json is what dcopf_tables.py wrote; the witnesses in it count as climbed inputs. The exact gap of an input takes a
-linear program, so an input is first held against stored tangents of the value function Phi, which are nowhere above it:
-c(x, pi(x)) - max of tangents is at least the gap. Only an input where that exceeds the bound gets an exact Phi, and its
-tangent is stored. An input that still exceeds the bound is replayed by an independent solve; where the replay agrees, the
-exit code is 1.
+RESULTS.json is what dcopf_tables.py wrote; the witnesses in it count as climbed inputs. The exact gap of an input takes
+a linear program, so an input is first held against stored tangents of the value function Phi, which are nowhere above
+it: c(x, pi(x)) - max of tangents is at least the gap. Only an input where that exceeds the bound gets an exact Phi, and
+its tangent is stored. An input that still exceeds the bound is replayed by an independent solve; where the replay
+agrees, the exit code is 1.
 """
 
 from __future__ import annotations

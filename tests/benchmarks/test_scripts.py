@@ -110,6 +110,24 @@ def test_ablation_compares_with_the_default(script: Any, loaded: LoadedProxy) ->
     assert "CONTRADICTION" in ablation.show(rows)
 
 
+def test_ablation_resumes(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ablation = script("ablation")
+    asked = [
+        "--proxies",
+        NAME,
+        "--u",
+        "1",
+        "--variants",
+        "no attack",
+        "--json",
+        str(tmp_path / "rows.json"),
+        "--resume",
+    ]
+    first = ablation.run(ablation.parser().parse_args(asked))
+    monkeypatch.setattr(ablation, "measure", lambda *_: pytest.fail("a row was measured twice"))
+    assert ablation.run(ablation.parser().parse_args(asked)) == first
+
+
 def test_every_ablation_names_known_options(script: Any) -> None:
     ablation = script("ablation")
     for variant, changes in ablation.VARIANTS.items():
