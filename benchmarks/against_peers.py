@@ -108,7 +108,7 @@ def with_network(question: Question, write: WriteNetwork) -> tuple[GapModel, lis
     paid = encode_cost(problem, model.cost, domain, latent, values, bounds)
     optimum = encode_optimum(problem, model.optimum, domain, latent)
     model.gap = pyo.Objective(expr=paid.cost - optimum.cost, sense=pyo.maximize)
-    return finish(model, problem.objective_scale, latent, domain.centre, {}), outputs
+    return finish(model, problem.objective_scale, latent, optimum.values, domain.centre, {}), outputs
 
 
 # ----------------------------------------------------------------------------------------------------- encodings
@@ -229,7 +229,7 @@ def by_pyscipopt_ml(question: Question, formulation: str, limit: float) -> Row:
         return x[column] if column >= 0 else scip.addVar(lb=float(low), ub=float(high), vtype="C")
 
     ends = question.bounds[input_key(question.network)]
-    inputs = [variable(c, w, w) for c, w in zip(_latent_columns(model, question.domain), model.latent_fixed)]
+    inputs = [variable(c, w, w) for c, w in zip(_latent_columns(model, question.domain), model.latent.fixed)]
     answers = [variable(*entry) for entry in zip(_columns(model, outputs), ends.lower, ends.upper)]
     arrays = [np.array(values, dtype=object) for values in (inputs, answers)]
     peer.add_sequential_constr(
@@ -342,11 +342,11 @@ def _columns(model: GapModel, values: Sequence[Value]) -> Vector:
 
 def _latent_columns(model: GapModel, domain: Domain) -> Vector:
     """Return the column of each latent coordinate; one that moves and is in no row of ours would be lost."""
-    lost = (model.latent_columns < 0) & (domain.box.width > 0)
+    lost = (model.latent.columns < 0) & (domain.box.width > 0)
     if lost.any():
         names = [domain.names[i] if domain.names else str(i) for i in np.flatnonzero(lost)]
         raise ValueError(f"the latent coordinates {', '.join(names)} are in no row besides the network's")
-    return model.latent_columns
+    return model.latent.columns
 
 
 def _replayed(question: Question, latent: Vector | None) -> Row:

@@ -112,7 +112,8 @@ def show(rows: list[Row], bilevel: dict[published.Key, float]) -> str:
         ("Table 5: the attack's witness as a start", _starts(rows)),
     ]
     legend = (
-        "`*`: stopped at the time limit, which is no time to close. `t.o.`: not reached within the limit. `-`: not run."
+        "`*`: stopped at the time limit, which is no time to close. `t.o.`: not reached within the limit. "
+        "`below`: closed within the tolerance, below the attack's objective. `-`: not run, or nothing to compare."
     )
     return "\n\n".join([*(f"### {title}\n\n{text}" for title, text in parts if text), legend])
 
@@ -190,9 +191,11 @@ def _attacks(rows: list[Row]) -> str:
         ours = [number(row["attack_lower"]), share, number(row["attack_seconds"], ".1f")]
         ours += [number(row["attack_near_seconds"], ".1f"), seconds(row)]
         alone = row.get("milp_alone")
-        ours += (
-            ["-"] * 3 if alone is None else [number(alone["lower"]), seconds(alone), _reached(alone["reach_seconds"])]
-        )
+        if alone is None:
+            ours += ["-"] * 3
+        else:
+            below = alone["closed"] and alone["reach_seconds"] is None
+            ours += [number(alone["lower"]), seconds(alone), "below" if below else _reached(alone["reach_seconds"])]
         paper = published.ATTACK[key]
         theirs = [number(paper.pga, ",.2f"), paper.pga_seconds, number(paper.compact, ",.2f")]
         theirs += [_reached(paper.compact_seconds), _reached(paper.reach_seconds)]

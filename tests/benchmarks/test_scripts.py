@@ -185,7 +185,7 @@ def test_peers_find_the_same_optimum(script: Any, loaded: LoadedProxy, peer: str
     for encoding, (solver, solve) in peers.entries(peer).items():
         if encoding.startswith(peer):
             rows.append({**key, "solver": solver, "encoding": encoding, **peers.measure(question, solve, SHORT)})
-    assert all(entry.get("closed") for entry in rows), rows
+    assert all(entry.get("closed") for entry in rows), [entry.get("refused") for entry in rows]
     assert peers.disagreements(rows) == []
     rows[0]["lower"] *= 1.1
     assert any("DISAGREE" in text for text in peers.disagreements(rows))
