@@ -40,8 +40,8 @@ class AttackOptions:
     """How hard to try.
 
     Attributes:
-        style: "ours", or the "paper" one, which makes one climb by the paper's schedule and ignores `rounds` (but for
-            0), `steps` and `last_step`.
+        style: "ours", or the "paper" one, which makes one climb by the paper's schedule: `rounds` (but for 0), `steps`
+            and the lengths of steps do not matter to it.
         starts: points that climb together.
         rounds: climbs, each from new starts and around the best points so far.
         steps: gradient steps a round.
@@ -179,9 +179,7 @@ class Attack:
         starts = [part.sample(n, options.seed + 1 + k) for k, (part, n) in enumerate(zip(parts, counts))]
         climb = _Climb(self, parts, counts, ratio)
         points = self.tensor(np.concatenate(starts))
-        climbed, surrogate = paper_climb(
-            climb.surrogate, climb.project, points, climb.width(), options.first_step, budget
-        )
+        climbed, surrogate = paper_climb(climb.surrogate, climb.project, points, climb.width(), budget)
         order = np.argsort(-surrogate.cpu().numpy())
         chosen = _distinct(climbed.cpu().numpy()[order], options.exact)
         self.found = sorted(self._value(chosen, ratio, on_best, keep=False), key=lambda c: -c.gap)

@@ -64,6 +64,10 @@ class ValueCut:
         return self.value + (latent - self.at) @ self.slope
 
 
+# Phi and the multipliers of its linear program; inf and None where that is infeasible.
+Answer = tuple[float, Vector | None]
+
+
 class ValueFunction:
     """Phi(T w + t) of one problem over one domain, for latent vectors w of its box.
 
@@ -119,7 +123,7 @@ class ValueFunction:
     def value(self, latent: Vector) -> float:
         """Return Phi at the latent vector ((n_w,)), in the problem's unit; inf where P(x) is infeasible."""
         self.solves += 1
-        return self._solve(self._sessions[0], latent)[0]
+        return self._answers(self._limits(latent[None]), 1)[0][0]
 
     def cut(self, latent: Vector) -> ValueCut:
         """Return the tangent of Phi at the latent vector ((n_w,)); its value is rounded to be nowhere above Phi.
@@ -142,50 +146,57 @@ class ValueFunction:
         Returns:
             A tangent for each row, in order and the same for any number of workers; None where P(x) is infeasible.
         """
-        workers = max(1, min(workers, len(latents)))
         self.solves += len(latents)
+        limits = self._limits(latents)
+        answers = self._answers(limits, max(1, min(workers, len(latents))))
+        return [self._tangent(w, *limit, *answer) for w, limit, answer in zip(latents, zip(*limits), answers)]
+
+    def _answers(self, limits: tuple[Vector, Vector], workers: int) -> list[Answer]:
+        """Solve for many row limits ((batch, rows)), in order, in so many threads."""
         if workers == 1:
-            return [self._tangent(self._sessions[0], w) for w in latents]
+            return [self._solve(self._sessions[0], *limit) for limit in zip(*limits)]
         self._sessions += [self._open() for _ in range(workers - len(self._sessions))]
         idle: SimpleQueue[HighsSession] = SimpleQueue()
         for session in self._sessions[:workers]:
             idle.put(session)
 
-        def work(latent: Vector) -> ValueCut | None:
+        def work(lower: Vector, upper: Vector) -> Answer:
             session = idle.get()
             try:
-                return self._tangent(session, latent)
+                return self._solve(session, lower, upper)
             finally:
                 idle.put(session)
 
         with ThreadPoolExecutor(workers) as threads:
-            return list(threads.map(work, latents))
+            return list(threads.map(work, *limits))
 
     def _open(self) -> HighsSession:
         session = HighsSession(self._solved)
-        session.set_row_bounds(self._rows, *self._limits(self._middle))
+        ((lower,), (upper,)) = self._limits(self._middle[None])
+        session.set_row_bounds(self._rows, lower, upper)
         session.solve()
         session.keep_basis()
         return session
 
-    def _tangent(self, session: HighsSession, latent: Vector) -> ValueCut | None:
-        value, duals = self._solve(session, latent)
+    def _tangent(
+        self, latent: Vector, lower: Vector, upper: Vector, value: float, duals: Vector | None
+    ) -> ValueCut | None:
         if duals is None:
             return None
         slope = np.zeros(self.size)
         slope[self._moving] = -(self._of_latent.T @ duals) * self.unit
-        lower, upper = self._limits(latent)
         linear = self._linear
         safe = self._safe(linear.cost, lower, upper, linear.column_lower, linear.column_upper, duals, linear.offset)
         return ValueCut(np.array(latent, dtype=np.float64), min(value, safe * self.unit), slope)
 
-    def _limits(self, latent: Vector) -> tuple[Vector, Vector]:
-        moved = self._of_latent @ latent[self._moving]
+    def _limits(self, latents: Vector) -> tuple[Vector, Vector]:
+        """Return the row limits ((batch, rows) each) at latent vectors ((batch, n_w))."""
+        moved = (self._of_latent @ latents[:, self._moving].T).T
         return self._linear.row_lower - moved, self._linear.row_upper - moved
 
-    def _solve(self, session: HighsSession, latent: Vector) -> tuple[float, Vector | None]:
+    def _solve(self, session: HighsSession, lower: Vector, upper: Vector) -> Answer:
         session.restart()
-        session.set_row_bounds(self._rows, *self._limits(latent))
+        session.set_row_bounds(self._rows, lower, upper)
         solution = session.solve()
         if solution.status is Status.INFEASIBLE:
             return np.inf, None

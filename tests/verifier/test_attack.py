@@ -129,7 +129,7 @@ def test_every_start_stays_in_its_own_region(
     climb = _Climb(attack, parts, [4] * len(parts), 0.0)
     points = torch.as_tensor(np.concatenate(starts))
     ours = climb.by_signs(points.numpy(), OPTIONS, Budget(60.0))[0]
-    paper = paper_climb(climb.surrogate, climb.project, points, climb.width(), 0.3, Budget(60.0))[0].numpy()
+    paper = paper_climb(climb.surrogate, climb.project, points, climb.width(), Budget(60.0))[0].numpy()
     for climbed in (ours, paper):
         for k, w in enumerate(climbed):
             assert parts[k // 4].contains(w, 1e-12)
@@ -148,7 +148,7 @@ def test_the_papers_schedule_is_kept_to_the_letter() -> None:
 
     starts = torch.tensor([[0.0625], [0.95]], dtype=torch.float64)
     width = torch.full((2, 1), 2.0, dtype=torch.float64)
-    best_w, best = paper_climb(objective, project, starts, width, 0.125, Budget(60.0))
+    best_w, best = paper_climb(objective, project, starts, width, Budget(60.0), 0.125)
     steps = np.abs(np.diff([w[0, 0] for w in asked if len(w) == 2]))
     # The first start jumps about 0, where steps of 0.25 never improve: ten of those, then steps of 0.025.
     np.testing.assert_array_equal(steps[:10], 0.25)
@@ -164,7 +164,7 @@ def test_the_papers_schedule_is_kept_to_the_letter() -> None:
         flat.append(len(w))
         return 0.0 * w.sum(-1)
 
-    paper_climb(constant, project, starts, width, 0.125, Budget(60.0))
+    paper_climb(constant, project, starts, width, Budget(60.0), 0.125)
     assert flat == [2] * 21
 
     def rising(w: torch.Tensor) -> torch.Tensor:
@@ -172,7 +172,7 @@ def test_the_papers_schedule_is_kept_to_the_letter() -> None:
         return w.sum(-1)
 
     flat.clear()
-    paper_climb(rising, lambda w, which: w, starts, width, 0.125, Budget(60.0))
+    paper_climb(rising, lambda w, which: w, starts, width, Budget(60.0), 0.125)
     assert flat == [2] * 501
 
 
