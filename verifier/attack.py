@@ -179,7 +179,8 @@ class Attack:
         starts = [part.sample(n, options.seed + 1 + k) for k, (part, n) in enumerate(zip(parts, counts))]
         climb = _Climb(self, parts, counts, ratio)
         points = self.tensor(np.concatenate(starts))
-        climbed, surrogate = paper_climb(climb.surrogate, climb.project, points, climb.width(), budget)
+        width = self.tensor(self.domain.box.width)
+        climbed, surrogate = paper_climb(climb.surrogate, climb.project, points, width, budget)
         order = np.argsort(-surrogate.cpu().numpy())
         chosen = _distinct(climbed.cpu().numpy()[order], options.exact)
         self.found = sorted(self._value(chosen, ratio, on_best, keep=False), key=lambda c: -c.gap)

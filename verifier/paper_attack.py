@@ -44,7 +44,7 @@ def paper_climb(
         objective: what is maximised; differentiable almost everywhere.
         project: keeps each start where it belongs.
         starts: (starts, n_w) latent vectors.
-        width: (starts, n_w) width of each start's box.
+        width: (n_w,) of the whole domain's box: a start has the same step size whatever region it stays in.
         budget: ends the climb early when spent.
         first_step: widths that a start's first step moves at most.
 

@@ -121,15 +121,15 @@ def test_every_start_stays_in_its_own_region(
     attack = attack_on(make_proxy(problem, 1), problem, u)
     attack.run(replace(OPTIONS, rounds=1), Budget(60.0))
     parts = attack._parts(5)
-    alpha = attack.domain.box
+    box = attack.domain.box
     assert len(parts) == 5 if name == "congested" else 1 < len(parts) < 5
-    assert all(part.box.width[0] == pytest.approx(alpha.width[0] / 5) for part in parts)
-    assert all((part.box.width[1:] == alpha.width[1:]).all() for part in parts)
+    assert all(part.box.width[0] == pytest.approx(box.width[0] / 5) for part in parts)
+    assert all((part.box.width[1:] == box.width[1:]).all() for part in parts)
     starts = [part.sample(4, 0) for part in parts]
     climb = _Climb(attack, parts, [4] * len(parts), 0.0)
     points = torch.as_tensor(np.concatenate(starts))
     ours = climb.by_signs(points.numpy(), OPTIONS, Budget(60.0))[0]
-    paper = paper_climb(climb.surrogate, climb.project, points, climb.width(), Budget(60.0))[0].numpy()
+    paper = paper_climb(climb.surrogate, climb.project, points, torch.as_tensor(box.width), Budget(60.0))[0].numpy()
     for climbed in (ours, paper):
         for k, w in enumerate(climbed):
             assert parts[k // 4].contains(w, 1e-12)
@@ -147,7 +147,7 @@ def test_the_papers_schedule_is_kept_to_the_letter() -> None:
         return w.clamp(-1.0, 1.0)
 
     starts = torch.tensor([[0.0625], [0.95]], dtype=torch.float64)
-    width = torch.full((2, 1), 2.0, dtype=torch.float64)
+    width = torch.tensor([2.0], dtype=torch.float64)
     best_w, best = paper_climb(objective, project, starts, width, Budget(60.0), 0.125)
     steps = np.abs(np.diff([w[0, 0] for w in asked if len(w) == 2]))
     # The first start jumps about 0, where steps of 0.25 never improve: ten of those, then steps of 0.025.
