@@ -36,7 +36,9 @@ def load_network(path: str | os.PathLike[str]) -> tuple[list[Layer], Manifest | 
     """
     path = Path(path)
     data = _read(path, LARGEST_FILE)
-    if data.startswith((_ZIP, _PICKLE)) or path.suffix.lower() in _PICKLE_SUFFIXES:
+    # The first byte of a safetensors file counts its header, and so may be a pickle's mark.
+    pickled = data.startswith((_ZIP, _PICKLE)) and not _is_safetensors(data)
+    if pickled or path.suffix.lower() in _PICKLE_SUFFIXES:
         raise ModelFileError(
             f"{path}: PyTorch pickle files run code when read; export to ONNX (torch.onnx.export) or safetensors"
         )

@@ -53,6 +53,7 @@ class HighsSession(Session):
         self._highs.passModel(_as_highs(model))
         self._is_mip = bool(model.integer.any())
         self._cost_columns = np.flatnonzero(model.cost).astype(np.int32)
+        self._kept_basis: highspy.HighsBasis | None = None
 
     @classmethod
     def version(cls) -> str:
@@ -107,6 +108,17 @@ class HighsSession(Session):
         if highs.getModelStatus() == highspy.HighsModelStatus.kUnboundedOrInfeasible:
             return self._tell_apart()
         return self._read()
+
+    def keep_basis(self) -> None:
+        """Keep the basis that the last solve of a linear model ended with, for `restart`."""
+        basis = self._highs.getBasis()
+        self._kept_basis = basis if basis.valid else None
+
+    def restart(self) -> None:
+        """Forget every solve since `keep_basis`: the next answer depends on the model and the kept basis alone."""
+        self._highs.clearSolver()
+        if self._kept_basis is not None:
+            self._highs.setBasis(self._kept_basis)
 
     def _tell_apart(self) -> Solution:
         """Solve without objective: a feasible model was unbounded. Its dual bound then is -inf, not +inf."""

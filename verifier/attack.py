@@ -1,25 +1,38 @@
 """PGA-VFA: projected gradient ascent on the gap, with the value function replaced by its stored tangents.
 
 Source: Chen et al. 2024, section 5, Algorithm 1. Ours differs in its steps (signs of the gradient, shrinking), in its
-starts (corners first), and in that tangents are made where the ascent goes instead of at 50,000 random inputs.
+starts (corners first), and in that tangents are made where the ascent goes instead of at 50,000 random inputs; the
+paper's own is `verifier.paper_attack`, and `AttackOptions.style` chooses. The surrogate over-states the gap: only a gap
+with an exact Phi counts.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from problems.domain import Domain
-from problems.interval import Vector
+from problems.interval import Interval, Vector
 from problems.parametric import ParametricProblem
 from proxies.layers import Layer
 from verifier.budget import Budget
-from verifier.value_function import ValueCut, ValueFunction
+from verifier.cut_store import CutStore
+from verifier.paper_attack import paper_climb, value_and_slope
+from verifier.value_function import ValueFunction
+
+# Points whose exact values are found between two looks at the clock.
+BATCH = 128
+# The share of the time that the paper's style may spend on tangents before it climbs.
+TANGENT_SHARE = 0.5
+# A part counts as empty when its middle, moved into the domain's cuts, misses them by more than rounding.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -27,22 +40,30 @@ class AttackOptions:
     """How hard to try.
 
     Attributes:
+        style: "ours", or the "paper" one, which makes one climb by the paper's schedule: `rounds` (but for 0), `steps`
+            and the lengths of steps do not matter to it.
         starts: points that climb together.
         rounds: climbs, each from new starts and around the best points so far.
         steps: gradient steps a round.
         first_step, last_step: length of a step as a share of the box's width.
-        exact: points a round whose gap is computed exactly, and whose tangents are stored.
+        exact: points a round whose gap is computed exactly, and (in our style) whose tangents are stored.
+        regions: equal parts of the domain, along the latent with the largest reach, that share the starts; every start
+            stays in its part.
+        paper_cuts: random inputs whose tangents the paper's style stores beforehand; the paper took 50,000.
         seconds: time limit.
         device: where to climb, such as "cuda"; by default a GPU where there is one.
         seed: of the starts.
     """
 
+    style: Literal["ours", "paper"] = "ours"
     starts: int = 256
     rounds: int = 6
     steps: int = 40
     first_step: float = 0.3
     last_step: float = 0.01
     exact: int = 24
+    regions: int = 1
+    paper_cuts: int = 4000
     seconds: float = 10.0
     device: str | None = None
     seed: int = 0
@@ -56,6 +77,10 @@ class Candidate:
     gap: float
 
 
+# Called with every better candidate.
+OnBest = Callable[[Candidate], None]
+
+
 class Attack:
     """The state of an attack on one proxy and domain: candidates found, and tangents of the value function.
 
@@ -64,8 +89,14 @@ class Attack:
         problem: prices decisions.
         domain: where to look.
         value_function: exact Phi on (a superset of) the domain.
-        cuts: tangents known beforehand.
+        cuts: tangents known beforehand; the attack adds its own to a copy.
         device: see `AttackOptions`.
+        workers: threads that find exact values; the result does not depend on how many.
+
+    Attributes:
+        best: the best candidate so far, or None.
+        found: the best candidates of the last run, best first.
+        cuts: all tangents so far.
     """
 
     def __init__(
@@ -74,25 +105,30 @@ class Attack:
         problem: ParametricProblem,
         domain: Domain,
         value_function: ValueFunction,
-        cuts: Sequence[ValueCut] = (),
+        cuts: CutStore | None = None,
         device: str | None = None,
+        workers: int = 1,
     ) -> None:
         self.problem, self.domain = problem, domain
-        self.value_function = value_function
-        self.cuts = list(cuts)
+        self.value_function, self.workers = value_function, workers
+        self.cuts = CutStore(problem, domain) if cuts is None else cuts.copy()
+        self.cuts.check(problem, domain)
         self.best: Candidate | None = None
         self.found: list[Candidate] = []
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.layers = [copy.deepcopy(layer).to(self.device) for layer in layers]
-        self._matrix = self._tensor(domain.matrix.toarray()).T.contiguous()
-        self._shift = self._tensor(domain.shift)
+        self._matrix = self.tensor(domain.matrix.toarray()).T.contiguous()
+        self._shift = self.tensor(domain.shift)
+        # How far each latent moves the inputs, all together: (n_w,).
+        self._reach = np.asarray(abs(domain.matrix).sum(axis=0)).ravel() * domain.box.width
+        self._sampled = 0
 
     def run(
         self,
         options: AttackOptions,
         budget: Budget,
         ratio: float = 0.0,
-        on_best: Callable[[Candidate], None] | None = None,
+        on_best: OnBest | None = None,
     ) -> Candidate | None:
         """Maximise c(x, pi(x)) - (1 + ratio) Phi(x); return the best candidate so far.
 
@@ -103,93 +139,119 @@ class Attack:
             on_best: called with every better candidate.
         """
         budget = budget.part(options.seconds)
-        rng = np.random.default_rng(options.seed)
-        box = self.domain.box
         self.found = []
-        self._value(np.stack([self.domain.centre, self.domain.project(box.upper)]), ratio, on_best)
-        if not self.cuts:
+        parts = self._parts(options.regions)
+        if options.style == "paper":
+            self._run_as_paper(options, parts, budget, ratio, on_best)
+        else:
+            self._run_as_ours(options, parts, budget, ratio, on_best)
+        return self.best
+
+    def _run_as_ours(
+        self, options: AttackOptions, parts: Sequence[Domain], budget: Budget, ratio: float, on_best: OnBest | None
+    ) -> None:
+        rng = np.random.default_rng(options.seed)
+        upper = self.domain.project(self.domain.box.upper)
+        self._value(np.stack([self.domain.centre, upper]), ratio, on_best)
+        if not len(self.cuts):
             self._value(self.domain.sample(options.starts, options.seed), ratio, on_best)
         found: list[Candidate] = []
         for turn in range(options.rounds):
             # Without a tangent no input tried so far has a feasible problem: nothing to climb on.
-            if budget.spent or not self.cuts:
+            if budget.spent or not len(self.cuts):
                 break
-            starts = self._starts(options, turn, found, rng)
-            climbed, surrogate = self._climb(starts, options, ratio, budget)
-            order = np.argsort(-surrogate)
-            chosen = _distinct(climbed[order], options.exact)
-            found += self._value(chosen, ratio, on_best)
+            counts = _shares(options.starts, len(parts))
+            starts = [self._starts(part, n, turn, found, rng) for part, n in zip(parts, counts)]
+            climb = _Climb(self, parts, [len(points) for points in starts], ratio)
+            climbed, surrogate = climb.by_signs(np.concatenate(starts), options, budget)
+            found += self._value(_distinct(climbed[np.argsort(-surrogate)], options.exact), ratio, on_best)
             found = sorted(found, key=lambda c: -c.gap)[: options.exact]
             self.found = found
-        return self.best
+
+    def _run_as_paper(
+        self, options: AttackOptions, parts: Sequence[Domain], budget: Budget, ratio: float, on_best: OnBest | None
+    ) -> None:
+        """Tangents first, then one climb, then exact values: nothing is learned on the way."""
+        self._sample_tangents(options, budget.part(TANGENT_SHARE * budget.left))
+        if not len(self.cuts):
+            return
+        counts = _shares(options.starts, len(parts))
+        starts = [part.sample(n, options.seed + 1 + k) for k, (part, n) in enumerate(zip(parts, counts))]
+        climb = _Climb(self, parts, counts, ratio)
+        points = self.tensor(np.concatenate(starts))
+        width = self.tensor(self.domain.box.width)
+        climbed, surrogate = paper_climb(climb.surrogate, climb.project, points, width, budget)
+        order = np.argsort(-surrogate.cpu().numpy())
+        chosen = _distinct(climbed.cpu().numpy()[order], options.exact)
+        self.found = sorted(self._value(chosen, ratio, on_best, keep=False), key=lambda c: -c.gap)
+
+    def _sample_tangents(self, options: AttackOptions, budget: Budget) -> None:
+        """Store the tangents at random inputs, once for all runs."""
+        points = self.domain.sample(options.paper_cuts, options.seed)
+        while self._sampled < len(points) and not budget.spent:
+            batch = points[self._sampled : self._sampled + BATCH]
+            self.cuts.add(cut for cut in self.value_function.cuts(batch, self.workers) if cut is not None)
+            self._sampled += len(batch)
+
+    def _parts(self, count: int) -> list[Domain]:
+        """Return the domain cut along the latent with the largest reach, without parts that its cuts leave empty."""
+        axis = int(np.argmax(self._reach))
+        box = self.domain.box
+        if count <= 1 or not box.width[axis] > 0:
+            return [self.domain]
+        ends = np.linspace(box.lower[axis], box.upper[axis], count + 1)
+        parts = []
+        for low, high in pairwise(ends):
+            lower, upper = box.lower.copy(), box.upper.copy()
+            lower[axis], upper[axis] = low, high
+            part = replace(self.domain, box=Interval(lower, upper))
+            if part.contains(part.centre, ROUNDING):
+                parts.append(part)
+        return parts
 
     def _starts(
-        self, options: AttackOptions, turn: int, found: Sequence[Candidate], rng: np.random.Generator
+        self, part: Domain, count: int, turn: int, found: Sequence[Candidate], rng: np.random.Generator
     ) -> Vector:
+        """Return about `count` starts in a part of the domain: ((starts, n_w))."""
         seed = int(rng.integers(2**31))
-        half = (options.starts + 1) // 2
-        points = [self.domain.corners(half, seed), self.domain.sample(options.starts - half, seed)]
+        half = (count + 1) // 2
+        points = [part.corners(half, seed), part.sample(count - half, seed)]
         if turn == 0:
             # The latents that move most inputs first: both ends of each, the others in the middle.
-            reach = np.asarray(abs(self.domain.matrix).sum(axis=0)).ravel() * self.domain.box.width
-            axes = np.argsort(-reach)[: options.starts // 8]
-            ends = np.repeat(self.domain.centre[None], 2 * axes.size, axis=0)
-            ends[np.arange(axes.size), axes] = self.domain.box.lower[axes]
-            ends[np.arange(axes.size, 2 * axes.size), axes] = self.domain.box.upper[axes]
-            points.append(self.domain.project(ends))
+            axes = np.argsort(-self._reach)[: count // 8]
+            ends = np.repeat(part.centre[None], 2 * axes.size, axis=0)
+            ends[np.arange(axes.size), axes] = part.box.lower[axes]
+            ends[np.arange(axes.size, 2 * axes.size), axes] = part.box.upper[axes]
+            points.append(part.project(ends))
         elif found:
             # Around the best ones: each with a share of its coordinates thrown to an end of the box.
             base = np.stack([found[k % len(found)].latent for k in range(half)])
             thrown = rng.random(base.shape) < rng.choice([0.02, 0.1, 0.3], size=(half, 1))
-            points[0] = self.domain.project(np.where(thrown, points[0][:half], base))
+            points[0] = part.project(np.where(thrown, points[0], base))
         return np.concatenate(points)
 
-    def _climb(self, starts: Vector, options: AttackOptions, ratio: float, budget: Budget) -> tuple[Vector, Vector]:
-        low, width = self._tensor(self.domain.box.lower), self._tensor(self.domain.box.width)
-        w = self._tensor(starts)
-        best_w, best = w.clone(), torch.full_like(w[:, 0], -np.inf)
-        decay = (options.last_step / options.first_step) ** (1 / max(1, options.steps - 1))
-        values, slopes = self._tangents()
-        step = options.first_step
-        for _ in range(options.steps + 1):
-            w = w.detach().requires_grad_(True)
-            surrogate = self._cost(w) - (1 + ratio) * (values + w @ slopes.T).amax(-1)
-            better = surrogate.detach() > best
-            best = torch.where(better, surrogate.detach(), best)
-            best_w = torch.where(better[:, None], w.detach(), best_w)
-            if budget.spent:
-                break
-            (slope,) = torch.autograd.grad(surrogate.sum(), w)
-            w = torch.minimum(torch.maximum(w.detach() + step * width * slope.sign(), low), low + width)
-            if self.domain.cuts:
-                w = self._tensor(self.domain.project(w.cpu().numpy()))
-            step *= decay
-        return best_w.cpu().numpy(), best.cpu().numpy()
-
-    def _cost(self, w: Tensor) -> Tensor:
+    def cost(self, w: Tensor) -> Tensor:
+        """Return c(x, pi(x)) ((batch,)) at latent vectors ((batch, n_w)), in the problem's unit."""
         h = w
         for layer in self.layers:
             h = layer(h, w)
         return self.problem.objective(w @ self._matrix + self._shift, h)
 
-    def _tangents(self) -> tuple[Tensor, Tensor]:
-        slopes = np.stack([cut.slope for cut in self.cuts])
-        values = np.array([cut.value - cut.slope @ cut.at for cut in self.cuts])
-        return self._tensor(values), self._tensor(slopes)
-
-    def _tensor(self, values: Vector) -> Tensor:
+    def tensor(self, values: Vector) -> Tensor:
+        """Return `values` where the attack computes."""
         return torch.as_tensor(values, device=self.device)
 
-    def _value(self, points: Vector, ratio: float, on_best: Callable[[Candidate], None] | None) -> list[Candidate]:
-        """Compute the exact objective at each point, store its tangent, and report what is better than the best."""
+    def _value(self, points: Vector, ratio: float, on_best: OnBest | None, keep: bool = True) -> list[Candidate]:
+        """Compute the exact objective at each point, keep its tangent, and report what is better than the best."""
         with torch.no_grad():
-            costs = self._cost(self._tensor(points)).cpu().numpy()
+            costs = self.cost(self.tensor(points)).cpu().numpy()
+        cuts = self.value_function.cuts(points, self.workers)
+        if keep:
+            self.cuts.add(cut for cut in cuts if cut is not None)
         found = []
-        for w, cost in zip(points, costs):
-            if not np.isfinite(self.value_function.value(w)):
+        for w, cost, cut in zip(points, costs, cuts):
+            if cut is None:
                 continue
-            cut = self.value_function.cut(w)
-            self._keep(cut)
             candidate = Candidate(w, float(cost) - (1 + ratio) * cut.value)
             found.append(candidate)
             if self.best is None or candidate.gap > self.best.gap:
@@ -198,11 +260,65 @@ class Attack:
                     on_best(candidate)
         return found
 
-    def _keep(self, cut: ValueCut) -> None:
-        """Store a tangent unless one with the same slope is there: dual vertices repeat."""
-        size = 1e-9 * (1 + np.abs(cut.slope).max())
-        if not any(np.abs(cut.slope - old.slope).max() <= size for old in self.cuts):
-            self.cuts.append(cut)
+
+class _Climb:
+    """The surrogate objective with the tangents of now, and the box of every start.
+
+    Args:
+        attack: gives costs and tangents.
+        parts: where the starts stay.
+        counts: starts in each part, which lie one after the other.
+        ratio: of Dinkelbach's method.
+    """
+
+    def __init__(self, attack: Attack, parts: Sequence[Domain], counts: Sequence[int], ratio: float) -> None:
+        self._attack, self._parts, self._ratio = attack, parts, ratio
+        owner = np.repeat(np.arange(len(parts)), counts)
+        self._owner = torch.as_tensor(owner, device=attack.device)
+        self._low = attack.tensor(np.stack([part.box.lower for part in parts]))
+        self._high = attack.tensor(np.stack([part.box.upper for part in parts]))
+        self._constants, self._slopes = map(attack.tensor, attack.cuts.affine())
+
+    def width(self) -> Tensor:
+        """(starts, n_w) of the box of each start."""
+        return (self._high - self._low)[self._owner]
+
+    def surrogate(self, w: Tensor) -> Tensor:
+        """Return c(x, pi(x)) - (1 + ratio) Phihat(x) ((batch,)) at latent vectors ((batch, n_w))."""
+        return self._attack.cost(w) - (1 + self._ratio) * (self._constants + w @ self._slopes.T).amax(-1)
+
+    def project(self, w: Tensor, which: Tensor) -> Tensor:
+        """Move latent vectors ((batch, n_w)) into the parts of the starts `which` ((batch,))."""
+        owner = self._owner[which]
+        w = torch.minimum(torch.maximum(w, self._low[owner]), self._high[owner])
+        if self._parts[0].cuts:
+            for k, part in enumerate(self._parts):
+                mine = owner == k
+                w[mine] = self._attack.tensor(part.project(w[mine].cpu().numpy()))
+        return w
+
+    def by_signs(self, starts: Vector, options: AttackOptions, budget: Budget) -> tuple[Vector, Vector]:
+        """Climb by signs of the gradient with shrinking steps; return the best point of every start, and its value."""
+        w, width = self._attack.tensor(starts), self.width()
+        which = torch.arange(len(w), device=w.device)
+        best_w, best = w.clone(), torch.full_like(w[:, 0], -np.inf)
+        decay = (options.last_step / options.first_step) ** (1 / max(1, options.steps - 1))
+        step = options.first_step
+        for _ in range(options.steps + 1):
+            value, slope = value_and_slope(self.surrogate, w)
+            better = value > best
+            best = torch.where(better, value, best)
+            best_w = torch.where(better[:, None], w, best_w)
+            if budget.spent:
+                break
+            w = self.project(w + step * width * slope.sign(), which)
+            step *= decay
+        return best_w.cpu().numpy(), best.cpu().numpy()
+
+
+def _shares(total: int, count: int) -> list[int]:
+    """Return `total` in `count` nearly equal shares, none below 1."""
+    return [max(1, (total + k) // count) for k in range(count)]
 
 
 def _distinct(points: Vector, count: int) -> Vector:

@@ -31,7 +31,7 @@ class VerifyOptions:
         attack: how hard to attack first; `attack.rounds` = 0 for not at all.
         split: split the domain when one MILP is too hard; False solves one MILP for as long as it takes.
         effort: nodes that the MILP solver may spend on the whole domain before it is split; every split doubles it.
-        workers: processes that work on parts; 1 works in this one.
+        workers: processes that work on parts (1 works in this one), and threads that find exact values in the attack.
         use_start: hand the attack's witness to the MILP solver as a start; of use only without the cutoff.
         use_cutoff: tighten and search only where the gap exceeds what the attack attained.
         seed: of everything random.
@@ -65,5 +65,7 @@ class VerifyOptions:
             raise OptionsError(f"a threshold of {self.threshold} asks nothing: a gap is never negative; give 0 or more")
         if self.seed < 0:
             raise OptionsError(f"the seed {self.seed} is negative; give 0 or more")
+        if self.attack.starts < 1 or self.attack.exact < 1 or self.attack.regions < 1:
+            raise OptionsError("an attack needs at least one start, one exact point and one region")
         if self.rounds < 0:
             raise OptionsError(f"{self.rounds} rounds of tightening cannot be done; give 0 or more")

@@ -11,6 +11,7 @@ import numpy as np
 from encoding.bounds import Bounds
 from problems.interval import Vector
 from solvers.linear_model import ModelSize
+from verifier.cut_store import CutStore
 
 
 class Termination(Enum):
@@ -116,6 +117,7 @@ class Result:
         parts: of the domain that the search worked on.
         lps: linear programs solved to tighten bounds.
         bounds: the tightest bounds of the proxy that were used; None where none were made.
+        cuts: the attack's tangents of Phi, for a later call; None where there was no attack and none were given.
     """
 
     lower: float
@@ -135,6 +137,7 @@ class Result:
     parts: int = 0
     lps: int = 0
     bounds: Bounds | None = None
+    cuts: CutStore | None = None
 
     @property
     def relative(self) -> float:

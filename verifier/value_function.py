@@ -1,4 +1,4 @@
-"""The value function Phi exactly, by one warm linear program whose row limits follow the input, with its slopes.
+"""The value function Phi exactly, by warm linear programs whose row limits follow the input, with its slopes.
 
 Source: Chen et al. 2024, Theorem 5.1: Phi is convex where x only moves right-hand sides, and the multipliers of any
 input give an affine function that is nowhere above it.
@@ -6,17 +6,22 @@ input give an affine function that is nowhere above it.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 
 import numpy as np
 import pyomo.environ as pyo
 from scipy import sparse
 
+from encoding.block import is_number
 from encoding.compact import add_latent
 from encoding.problem import encode_optimum
 from problems.domain import Domain
+from problems.interval import Interval
 from problems.parametric import ParametricProblem
 from solvers.errors import SolverFailedError
+from solvers.highs import HighsSession
 from solvers.linear_model import Vector
 from solvers.pyomo_bridge import compile_model
 from solvers.registry import open_session
@@ -36,9 +41,19 @@ def least_value(problem: ParametricProblem, domain: Domain) -> float:
     return safe_lower_bound(linear, np.zeros(linear.rows) if duals is None else duals) * problem.objective_scale
 
 
+# A coordinate that cannot move gets this much room, so that the multipliers also say how Phi would change along it.
+STILL_ROOM = 1e-9
+
+
 @dataclass(frozen=True)
 class ValueCut:
-    """An affine function of the latent vector that is nowhere above Phi: value + slope'(w - at)."""
+    """An affine function of the latent vector that is nowhere above Phi, in the box or out of it.
+
+    Attributes:
+        at: (n_w,) the latent vector w0 that it was made at.
+        value: Phi(w0), rounded downward.
+        slope: (n_w,); the function is value + slope'(w - w0).
+    """
 
     at: Vector
     value: float
@@ -49,27 +64,37 @@ class ValueCut:
         return self.value + (latent - self.at) @ self.slope
 
 
+# Phi and the multipliers of its linear program; inf and None where that is infeasible.
+Answer = tuple[float, Vector | None]
+
+
 class ValueFunction:
     """Phi(T w + t) of one problem over one domain, for latent vectors w of its box.
+
+    Every answer depends on its latent vector alone, not on what was asked before or on who solves it: degenerate
+    programs have several multipliers, and each solve starts from the basis that is optimal in the middle of the box.
 
     Args:
         problem: a problem whose encoded optimum is a linear program.
         domain: gives T, t and which branches can matter.
-        solver: name of the LP solver.
+
+    Attributes:
+        solves: linear programs solved so far.
     """
 
-    def __init__(self, problem: ParametricProblem, domain: Domain, solver: str = "highs") -> None:
+    def __init__(self, problem: ParametricProblem, domain: Domain) -> None:
+        box = domain.box
+        room = np.where(box.width > 0, 0.0, STILL_ROOM * (1 + box.magnitude))
+        wide = replace(domain, box=Interval(box.lower - room, box.upper + room), cuts=())
         model = pyo.ConcreteModel()
         model.latent_block, model.optimum = pyo.Block(), pyo.Block()
-        wide = replace(domain, cuts=())
         latent = add_latent(model.latent_block, wide)
         decision = encode_optimum(problem, model.optimum, wide, latent)
         model.cost = pyo.Objective(expr=decision.cost)
         compiled = compile_model(model)
         linear = compiled.linear
-        moving = [k for k, w in enumerate(latent) if not isinstance(w, float)]
-        columns = compiled.columns([latent[k] for k in moving])
-        self._moving = np.array(moving, dtype=np.int64)[columns >= 0]
+        columns = compiled.columns(latent)
+        self._moving = np.flatnonzero(columns >= 0)
         columns = columns[columns >= 0]
         others = np.setdiff1d(np.arange(linear.columns), columns)
         matrix = linear.matrix.tocsc()
@@ -84,36 +109,95 @@ class ValueFunction:
         )
         if self._linear.integer.any():
             raise SolverFailedError(f"the problem {problem.name} is not a linear program; its value has no multipliers")
-        self._session = open_session(solver, self._linear)
+        # The upper limits of auxiliary columns (overloads) only say what the box implies: multipliers that lean on
+        # them would be wrong outside it.
+        own = np.isin(others, compiled.columns([y for y in decision.values if not is_number(y)]))
+        self._solved = replace(self._linear, column_upper=np.where(own, self._linear.column_upper, np.inf))
         self._rows = np.arange(linear.rows)
         self._safe = SafeBound(self._linear.matrix)
+        self._middle = (box.lower + box.upper) / 2
         self.size, self.unit = domain.size, problem.objective_scale
         self.solves = 0
+        self._sessions = [self._open()]
 
     def value(self, latent: Vector) -> float:
         """Return Phi at the latent vector ((n_w,)), in the problem's unit; inf where P(x) is infeasible."""
-        return self._solve(latent)[0]
+        self.solves += 1
+        return self._answers(self._limits(latent[None]), 1)[0][0]
 
     def cut(self, latent: Vector) -> ValueCut:
-        """Return the tangent of Phi at the latent vector; its value is rounded to be nowhere above Phi."""
-        value, duals = self._solve(latent)
-        if duals is None:
+        """Return the tangent of Phi at the latent vector ((n_w,)); its value is rounded to be nowhere above Phi.
+
+        Raises:
+            SolverFailedError: P(x) is infeasible, so Phi has no tangent there.
+        """
+        (cut,) = self.cuts(latent[None])
+        if cut is None:
             raise SolverFailedError("P(x) has no optimum at this input, so Phi has no tangent there")
+        return cut
+
+    def cuts(self, latents: Vector, workers: int = 1) -> list[ValueCut | None]:
+        """Return the tangents of Phi at many latent vectors.
+
+        Args:
+            latents: (batch, n_w).
+            workers: threads, each with its own linear program; HiGHS gives Python's lock back while it solves.
+
+        Returns:
+            A tangent for each row, in order and the same for any number of workers; None where P(x) is infeasible.
+        """
+        self.solves += len(latents)
+        limits = self._limits(latents)
+        answers = self._answers(limits, max(1, min(workers, len(latents))))
+        return [self._tangent(w, *limit, *answer) for w, limit, answer in zip(latents, zip(*limits), answers)]
+
+    def _answers(self, limits: tuple[Vector, Vector], workers: int) -> list[Answer]:
+        """Solve for many row limits ((batch, rows)), in order, in so many threads."""
+        if workers == 1:
+            return [self._solve(self._sessions[0], *limit) for limit in zip(*limits)]
+        self._sessions += [self._open() for _ in range(workers - len(self._sessions))]
+        idle: SimpleQueue[HighsSession] = SimpleQueue()
+        for session in self._sessions[:workers]:
+            idle.put(session)
+
+        def work(lower: Vector, upper: Vector) -> Answer:
+            session = idle.get()
+            try:
+                return self._solve(session, lower, upper)
+            finally:
+                idle.put(session)
+
+        with ThreadPoolExecutor(workers) as threads:
+            return list(threads.map(work, *limits))
+
+    def _open(self) -> HighsSession:
+        session = HighsSession(self._solved)
+        ((lower,), (upper,)) = self._limits(self._middle[None])
+        session.set_row_bounds(self._rows, lower, upper)
+        session.solve()
+        session.keep_basis()
+        return session
+
+    def _tangent(
+        self, latent: Vector, lower: Vector, upper: Vector, value: float, duals: Vector | None
+    ) -> ValueCut | None:
+        if duals is None:
+            return None
         slope = np.zeros(self.size)
         slope[self._moving] = -(self._of_latent.T @ duals) * self.unit
-        lower, upper = self._limits(latent)
         linear = self._linear
         safe = self._safe(linear.cost, lower, upper, linear.column_lower, linear.column_upper, duals, linear.offset)
         return ValueCut(np.array(latent, dtype=np.float64), min(value, safe * self.unit), slope)
 
-    def _limits(self, latent: Vector) -> tuple[Vector, Vector]:
-        moved = self._of_latent @ latent[self._moving]
+    def _limits(self, latents: Vector) -> tuple[Vector, Vector]:
+        """Return the row limits ((batch, rows) each) at latent vectors ((batch, n_w))."""
+        moved = (self._of_latent @ latents[:, self._moving].T).T
         return self._linear.row_lower - moved, self._linear.row_upper - moved
 
-    def _solve(self, latent: Vector) -> tuple[float, Vector | None]:
-        self.solves += 1
-        self._session.set_row_bounds(self._rows, *self._limits(latent))
-        solution = self._session.solve()
+    def _solve(self, session: HighsSession, lower: Vector, upper: Vector) -> Answer:
+        session.restart()
+        session.set_row_bounds(self._rows, lower, upper)
+        solution = session.solve()
         if solution.status is Status.INFEASIBLE:
             return np.inf, None
         if solution.status is not Status.OPTIMAL:

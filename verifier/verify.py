@@ -25,6 +25,7 @@ from solvers.safe_bound import safe_lower_bound
 from verifier.attack import Attack
 from verifier.bounds.over_domain import proxy_bounds
 from verifier.budget import Budget
+from verifier.cut_store import CutStore
 from verifier.node import Node
 from verifier.options import OptionsError, VerifyOptions
 from verifier.polish import Polisher
@@ -53,6 +54,7 @@ def verify(
     options: VerifyOptions | None = None,
     on_event: OnEvent | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    cuts: CutStore | None = None,
 ) -> Result:
     """Return the certified interval of the worst-case gap of `proxy` over `domain`.
 
@@ -65,13 +67,16 @@ def verify(
         options: how; the defaults suit networks of some hundred neurons.
         on_event: progress.
         should_stop: asked often; True ends the work with the bounds so far.
+        cuts: tangents of Phi from an earlier call with this problem and map; left as they are, and returned in the
+            result together with the new ones. They guide the attack and prove nothing.
 
     Raises:
+        CutStoreError: `cuts` belongs to another problem or map.
         OptionsError: the options fit neither the problem nor each other.
         SolverUnavailableError: the solver is not installed.
     """
     options = options or VerifyOptions()
-    return _Verification(proxy, problem, domain, options, on_event, should_stop).run()
+    return _Verification(proxy, problem, domain, options, on_event, should_stop, cuts).run()
 
 
 @dataclass
@@ -84,6 +89,7 @@ class _Verification:
     options: VerifyOptions
     on_event: OnEvent | None
     should_stop: Callable[[], bool]
+    cuts: CutStore | None
 
     lower: float = 0.0
     upper: float = np.inf
@@ -107,6 +113,8 @@ class _Verification:
         self.budget = Budget(self.options.time_limit, self._stop)
         self.task = Task(self.proxy, self.problem, self.domain, self.options)
         self.notes += [cut.reason for cut in self.domain.cuts]
+        if self.cuts is not None:
+            self.cuts.check(self.problem, self.domain)
 
     # ------------------------------------------------------------------------------------------ pipeline
 
@@ -135,10 +143,16 @@ class _Verification:
 
     def _attack(self, bounds: Bounds) -> None:
         """Climb by gradients, then around the best inputs by small MILPs; for a relative gap again at its ratio."""
-        device = self.options.attack.device
         attack = Attack(
-            self.task.layers, self.problem, self.domain, ValueFunction(self.problem, self.domain), (), device
+            self.task.layers,
+            self.problem,
+            self.domain,
+            ValueFunction(self.problem, self.domain),
+            self.cuts,
+            self.options.attack.device,
+            self.options.workers,
         )
+        self.cuts = attack.cuts
         options = replace(self.options.attack, seed=self.options.seed)
         ratio = -1.0
         for _ in range(MOST_RATIOS if self.relative else 1):
@@ -300,6 +314,7 @@ class _Verification:
             parts=self.parts,
             lps=self.lps,
             bounds=self.bounds,
+            cuts=self.cuts,
         )
 
     def _conclusion(self) -> tuple[Termination, Verdict]:

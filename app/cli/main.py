@@ -10,6 +10,7 @@ from app.cli import check, doctor, train, verify
 from problems.errors import CaseError, DomainError
 from proxies.errors import ProxyError
 from solvers.errors import CertigapError, SolverUnavailableError
+from verifier.cut_store import CutStoreError
 
 # Exit codes of sysexits.h, all 64 and up so that 0, 1 and 2 keep their meaning: certified, falsified, not decided.
 USAGE, BAD_DATA, UNAVAILABLE, FAILED = 64, 65, 69, 70
@@ -62,7 +63,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _code(error: CertigapError) -> int:
-    if isinstance(error, (ProxyError, CaseError, DomainError)):
+    if isinstance(error, (ProxyError, CaseError, CutStoreError, DomainError)):
         return BAD_DATA
     return UNAVAILABLE if isinstance(error, SolverUnavailableError) else USAGE
 

@@ -22,9 +22,11 @@ from app.cli.progress import LiveProgress
 from app.cli.text import parse_share, summary
 from app.files import write_whole
 from problems.domain import Domain
+from problems.parametric import ParametricProblem
 from proxies.load import InputUnit, LoadedProxy, OutputUnit, load_proxy
 from verifier.attack import AttackOptions
 from verifier.certificate import make_certificate, to_json, versions
+from verifier.cut_store import CutStore
 from verifier.options import VerifyOptions
 from verifier.replay import onnx_gap
 from verifier.result import Result, Verdict
@@ -58,6 +60,12 @@ def verify(
     split: Annotated[bool, typer.Option(help="Split the domain where one MILP is too hard.")] = True,
     workers: Annotated[int, typer.Option(help="Processes that work on parts; 0 for one a core.")] = 0,
     attack_seconds: Annotated[float, typer.Option(help="Time for the attack; 0 for none.")] = 10.0,
+    attack_style: Annotated[
+        Literal["ours", "paper"], typer.Option(help="How to attack: ours, or the paper's Algorithm 1.")
+    ] = "ours",
+    cuts: Annotated[
+        Path | None, typer.Option(help="File of stored tangents of Phi: read if there, written after the run.")
+    ] = None,
     samples: Annotated[int, typer.Option(min=0, help="Random inputs to compare with in the report.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     input_unit: Annotated[InputUnit | None, typer.Option(help="Unit the network reads.")] = None,
@@ -79,18 +87,22 @@ def verify(
         style=style,
         bounds=bounds,
         rounds=rounds,
-        attack=AttackOptions(seconds=attack_seconds, rounds=6 if attack_seconds > 0 else 0),
+        attack=AttackOptions(attack_style, seconds=attack_seconds, rounds=6 if attack_seconds > 0 else 0),
         split=split,
         workers=workers or len(os.sched_getaffinity(0)),
         seed=seed,
     )
     loaded = load_proxy(model, case, input_unit, output_unit)
     domain = loaded.problem.domain(share)
-    _check_folder(output)
+    _check_folder(output, "--output")
+    known = None if cuts is None else _known_cuts(cuts, loaded.problem, domain)
     # One thread: HiGHS and torch would otherwise fight for the same cores.
     torch.set_num_threads(1)
     with _stop_signal() as stop, LiveProgress(quiet=as_json, unit="1" if relative else loaded.problem.unit) as live:
-        result = run_engine(loaded.proxy, loaded.problem, domain, options, live.on_event, stop.is_set)
+        result = run_engine(loaded.proxy, loaded.problem, domain, options, live.on_event, stop.is_set, known)
+    if cuts is not None and result.cuts is not None:
+        cuts.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(cuts, result.cuts.to_npz())
     result = replace(result, notes=(*loaded.notes, *result.notes))
     replayed = _replay_onnx(loaded, result)
     if replayed is not None and not replayed[1]:
@@ -109,11 +121,17 @@ def verify(
     return EXIT_CODES[result.verdict]
 
 
-def _check_folder(folder: Path) -> None:
+def _known_cuts(file: Path, problem: ParametricProblem, domain: Domain) -> CutStore | None:
+    """Return the tangents in `file`; None where it is not there yet but can be written."""
+    _check_folder(file.absolute().parent, "--cuts")
+    return CutStore.from_npz(file.read_bytes(), problem, domain) if file.exists() else None
+
+
+def _check_folder(folder: Path, option: str) -> None:
     """Find out before the work, not after it, whether its results can be written."""
     nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise typer.BadParameter(f"{folder} is no folder that can be written; choose another", param_hint="--output")
+        raise typer.BadParameter(f"{folder} is no folder that can be written; choose another", param_hint=option)
 
 
 def _threshold(text: str, relative: bool) -> float:

@@ -34,6 +34,29 @@ def test_verify_writes_a_certificate_that_checks(tmp_path: Path, capsys: pytest.
     assert run(["check", str(tmp_path / "forged.json"), RAW, "--samples", "50"]) == 1
 
 
+def test_stored_tangents_are_written_read_again_and_refused_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cuts = tmp_path / "new" / "phi.npz"
+    common = ["--samples", "10", "-o", str(tmp_path), "--cuts", str(cuts)]
+    assert run(["verify", RAW, "-u", "1%", *common]) == 0
+    first = cuts.read_bytes()
+    # The same problem and map with another box: the tangents are kept, and maybe more are added.
+    assert run(["verify", RAW, "-u", "2%", "--attack-style", "paper", "--attack-seconds", "2", *common]) == 0
+    assert len(cuts.read_bytes()) >= len(first)
+    second = cuts.read_bytes()
+    capsys.readouterr()
+    other = str(FOLDER / "dcopf-case118-raw.safetensors")
+    assert run(["verify", other, "-u", "1%", *common]) == 65
+    error = capsys.readouterr().err
+    assert "another problem" in error
+    assert error.count("\n") == 1
+    assert cuts.read_bytes() == second
+    (tmp_path / "no.npz").write_text("nonsense")
+    assert run(["verify", RAW, "-u", "1%", "-o", str(tmp_path), "--cuts", str(tmp_path / "no.npz")]) == 65
+    assert "--cuts" in capsys.readouterr().err
+
+
 def test_exit_codes_tell_the_verdict(tmp_path: Path) -> None:
     common = ["-o", str(tmp_path), "--samples", "10"]
     assert run(["verify", RAW, "-u", "0.01", "--threshold", "1", *common]) == 1
@@ -110,6 +133,7 @@ def test_doctor_lists_the_solvers(capsys: pytest.CaptureFixture[str]) -> None:
         (["--threshold", "inf"], "asks nothing"),
         (["--seed", "-1"], "negative"),
         (["-o", RAW], "no folder"),
+        (["--cuts", f"{RAW}/phi.npz"], "no folder"),
     ],
 )
 def test_senseless_questions_are_refused(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

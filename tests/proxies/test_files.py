@@ -124,3 +124,14 @@ def test_writing_needs_a_known_suffix_and_a_folder(tmp_path: Path) -> None:
         save_network(tmp_path / "model.pt", network(), MANIFEST)
     with pytest.raises(ModelFileError, match="cannot be written"):
         save_network(tmp_path / "nowhere" / "model.onnx", network(), MANIFEST)
+
+
+def test_a_safetensors_file_whose_first_byte_marks_pickles_is_read(tmp_path: Path) -> None:
+    for padding in range(0, 512, 8):
+        manifest = Manifest(problem=DcOpfSpec(case="x" * (1 + padding)))
+        save_network(tmp_path / "m.safetensors", network(), manifest)
+        if (tmp_path / "m.safetensors").read_bytes()[0] == 0x80:
+            break
+    else:
+        pytest.fail("no header of this length was met")
+    assert load_network(tmp_path / "m.safetensors")[1] == manifest

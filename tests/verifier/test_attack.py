@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ import torch
 from problems.dcopf import DcOpf
 from problems.grid import Grid
 from proxies.proxy import Proxy, latent_layers
-from verifier.attack import Attack, AttackOptions, Candidate
+from verifier.attack import Attack, AttackOptions, Candidate, _Climb
 from verifier.budget import Budget
+from verifier.cut_store import CutStore, CutStoreError
+from verifier.paper_attack import paper_climb
 from verifier.replay import ULPS, is_sound, replay
 from verifier.sampling import sampled_gaps
 from verifier.value_function import ValueFunction
@@ -28,18 +31,19 @@ def attack_on(proxy: Proxy, problem: DcOpf, u: float = 0.2) -> Attack:
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3])
+@pytest.mark.parametrize("changes", [{}, {"regions": 3}, {"style": "paper", "paper_cuts": 100}], ids=str)
 @pytest.mark.parametrize("name", GRIDS)
 def test_candidates_replay_and_lie_in_the_domain(
-    request: pytest.FixtureRequest, make_proxy: Callable[..., Proxy], name: str, ratio: float
+    request: pytest.FixtureRequest, make_proxy: Callable[..., Proxy], name: str, changes: dict, ratio: float
 ) -> None:
     problem = DcOpf(request.getfixturevalue(name))
     proxy = make_proxy(problem, 3)
     attack = attack_on(proxy, problem)
     seen: list[Candidate] = []
     valued = attack._value
-    attack._value = lambda *arguments: seen.extend(found := valued(*arguments)) or found  # type: ignore[method-assign]
+    attack._value = lambda *a, **k: seen.extend(found := valued(*a, **k)) or found  # type: ignore[method-assign]
     better: list[Candidate] = []
-    best = attack.run(OPTIONS, Budget(60.0), ratio, better.append)
+    best = attack.run(replace(OPTIONS, **changes), Budget(60.0), ratio, better.append)
     assert len(seen) > 2
     for candidate in seen:
         assert attack.domain.contains(candidate.latent, ULPS * np.finfo(np.float64).eps)
@@ -52,7 +56,7 @@ def test_candidates_replay_and_lie_in_the_domain(
     # Its tangents are nowhere above Phi, so its surrogate never hides a gap.
     for w in attack.domain.sample(20, 9):
         value = problem.solve(attack.domain.to_input(w))[0]
-        assert max(float(cut(w)) for cut in attack.cuts) <= value * (1 + 1e-8)
+        assert float(attack.cuts(w)) <= value * (1 + 1e-8)
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -67,10 +71,18 @@ def test_the_attack_beats_random_sampling(
     assert best.gap >= sampled_gaps(proxy, problem, attack.domain, 300).max()
 
 
-def test_the_same_seed_finds_the_same(congested: Grid, make_proxy: Callable[..., Proxy]) -> None:
+@pytest.mark.parametrize("style", ["ours", "paper"])
+def test_the_same_seed_finds_the_same_with_any_number_of_workers(
+    congested: Grid, make_proxy: Callable[..., Proxy], style: Literal["ours", "paper"]
+) -> None:
     problem = DcOpf(congested)
-    proxy = make_proxy(problem, 0)
-    first, second = (attack_on(proxy, problem).run(OPTIONS, Budget(60.0)) for _ in range(2))
+    proxy, domain = make_proxy(problem, 0), problem.domain(0.2)
+    attacks = [
+        Attack(latent_layers(proxy, domain), problem, domain, ValueFunction(problem, domain), workers=n) for n in (1, 3)
+    ]
+    options = replace(OPTIONS, style=style, paper_cuts=100)
+    first, second = (attack.run(options, Budget(60.0)) for attack in attacks)
+    assert attacks[0].cuts.to_npz() == attacks[1].cuts.to_npz()
     assert first is not None
     assert second is not None
     np.testing.assert_array_equal(first.latent, second.latent)
@@ -81,6 +93,103 @@ def test_a_spent_budget_still_values_the_first_points(congested: Grid, make_prox
     problem = DcOpf(congested)
     best = attack_on(make_proxy(problem, 0), problem).run(OPTIONS, Budget(0.0))
     assert best is not None
+
+
+def test_known_tangents_are_used_and_left_as_they_are(congested: Grid, make_proxy: Callable[..., Proxy]) -> None:
+    problem = DcOpf(congested)
+    proxy, domain = make_proxy(problem, 0), problem.domain(0.2)
+    function = ValueFunction(problem, domain)
+    known = CutStore(problem, domain)
+    known.add(cut for cut in function.cuts(domain.sample(50, 5)) if cut is not None)
+    count = len(known)
+    attack = Attack(latent_layers(proxy, domain), problem, domain, function, known)
+    assert len(attack.cuts) == count
+    attack.run(OPTIONS, Budget(60.0))
+    assert len(known) == count <= len(attack.cuts)
+    np.testing.assert_array_equal(attack.cuts.affine()[1][:count], known.affine()[1])
+    other = DcOpf(congested, price=20.0)
+    with pytest.raises(CutStoreError):
+        Attack(latent_layers(proxy, domain), other, domain, ValueFunction(other, domain), known)
+
+
+@pytest.mark.parametrize(("name", "u"), [("congested", 0.2), ("short_of_power", 0.4)])
+def test_every_start_stays_in_its_own_region(
+    request: pytest.FixtureRequest, make_proxy: Callable[..., Proxy], name: str, u: float
+) -> None:
+    """With a cut through the domain too: regions that it leaves empty are left out."""
+    problem = DcOpf(request.getfixturevalue(name))
+    attack = attack_on(make_proxy(problem, 1), problem, u)
+    attack.run(replace(OPTIONS, rounds=1), Budget(60.0))
+    parts = attack._parts(5)
+    box = attack.domain.box
+    assert len(parts) == 5 if name == "congested" else 1 < len(parts) < 5
+    assert all(part.box.width[0] == pytest.approx(box.width[0] / 5) for part in parts)
+    assert all((part.box.width[1:] == box.width[1:]).all() for part in parts)
+    starts = [part.sample(4, 0) for part in parts]
+    climb = _Climb(attack, parts, [4] * len(parts), 0.0)
+    points = torch.as_tensor(np.concatenate(starts))
+    ours = climb.by_signs(points.numpy(), OPTIONS, Budget(60.0))[0]
+    paper = paper_climb(climb.surrogate, climb.project, points, torch.as_tensor(box.width), Budget(60.0))[0].numpy()
+    for climbed in (ours, paper):
+        for k, w in enumerate(climbed):
+            assert parts[k // 4].contains(w, 1e-12)
+
+
+def test_the_papers_schedule_is_kept_to_the_letter() -> None:
+    """On the objective -|w|: steps shrink after 10 iterations without improvement, a start ends after 20 of them."""
+    asked: list[np.ndarray] = []
+
+    def objective(w: torch.Tensor) -> torch.Tensor:
+        asked.append(w.detach().numpy().copy())
+        return -w.abs().sum(-1)
+
+    def project(w: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+        return w.clamp(-1.0, 1.0)
+
+    starts = torch.tensor([[0.0625], [0.95]], dtype=torch.float64)
+    width = torch.tensor([2.0], dtype=torch.float64)
+    best_w, best = paper_climb(objective, project, starts, width, Budget(60.0), 0.125)
+    steps = np.abs(np.diff([w[0, 0] for w in asked if len(w) == 2]))
+    # The first start jumps about 0, where steps of 0.25 never improve: ten of those, then steps of 0.025.
+    np.testing.assert_array_equal(steps[:10], 0.25)
+    np.testing.assert_allclose(steps[10:12], 0.025)
+    assert (np.abs(best_w.numpy()) <= np.abs(starts.numpy())).all()
+    np.testing.assert_array_equal(best.numpy(), -np.abs(best_w.numpy()[:, 0]))
+    assert len(asked) <= 501
+    assert np.abs(np.concatenate(asked)).max() <= 1.0
+
+    flat: list[int] = []
+
+    def constant(w: torch.Tensor) -> torch.Tensor:
+        flat.append(len(w))
+        return 0.0 * w.sum(-1)
+
+    paper_climb(constant, project, starts, width, Budget(60.0), 0.125)
+    assert flat == [2] * 21
+
+    def rising(w: torch.Tensor) -> torch.Tensor:
+        flat.append(len(w))
+        return w.sum(-1)
+
+    flat.clear()
+    paper_climb(rising, lambda w, which: w, starts, width, Budget(60.0), 0.125)
+    assert flat == [2] * 501
+
+
+def test_the_papers_style_adds_no_tangents_on_the_way(congested: Grid, make_proxy: Callable[..., Proxy]) -> None:
+    problem = DcOpf(congested)
+    attack = attack_on(make_proxy(problem, 0), problem)
+    options = replace(OPTIONS, style="paper", paper_cuts=150)
+    attack.run(options, Budget(60.0))
+    expected = CutStore(problem, attack.domain)
+    sampled = ValueFunction(problem, attack.domain).cuts(attack.domain.sample(150, OPTIONS.seed))
+    expected.add(cut for cut in sampled if cut is not None)
+    assert attack.cuts.to_npz() == expected.to_npz()
+    solves = attack.value_function.solves
+    assert solves <= 150 + OPTIONS.exact
+    attack.run(options, Budget(60.0), 0.2)
+    assert attack.value_function.solves <= solves + OPTIONS.exact
+    assert attack.cuts.to_npz() == expected.to_npz()
 
 
 def test_candidates_of_an_earlier_ratio_do_not_linger(congested: Grid, make_proxy: Callable[..., Proxy]) -> None:

@@ -21,6 +21,7 @@ from problems.interval import Interval, Vector
 from proxies.layers import Affine, Clamp, Hypersimplex, Layer, Relu
 from proxies.layers.hypersimplex import shift_to_demand
 from proxies.proxy import Proxy, latent_layers
+from verifier.bounds.alpha import alpha_boxes
 from verifier.bounds.crown import layer_boxes, quantity_box
 from verifier.bounds.obbt import Tightener, mark_cutoff
 from verifier.bounds.over_domain import proxy_bounds
@@ -102,6 +103,24 @@ def test_bounds_of_a_batch_of_parts_hold_the_samples_of_each_part(setting: Setti
         for together, single in zip(known.inputs, alone.inputs):
             torch.testing.assert_close(together.lower[3:4], single.lower, atol=1e-10, rtol=0)
             torch.testing.assert_close(together.upper[3:4], single.upper, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("of", ["case5", "congested"])
+def test_bounds_follow_the_tensors_of_their_box(
+    request: pytest.FixtureRequest, make_proxy: Callable[..., Proxy], of: str
+) -> None:
+    """Float32 stands in for a device that this machine may lack: a number left behind would widen a result."""
+    problem = DcOpf(request.getfixturevalue(of))
+    domain = problem.domain(0.1)
+    layers = latent_layers(make_proxy(problem, 1), domain)
+    assert {type(layer) for layer in layers} >= {Affine, Relu, Clamp, Hypersimplex}
+    box = Box(*(torch.as_tensor(end, dtype=torch.float32).repeat(3, 1) for end in (domain.box.lower, domain.box.upper)))
+    with torch.no_grad():
+        given = proxy_bounds(layers, problem, domain).intervals
+        for known in (layer_boxes(layers, box, "interval"), layer_boxes(layers, box, "crown", given)):
+            found = alpha_boxes(layers, known, 2)
+            boxes = [*found.inputs, *(shift for shift in found.shifts if shift is not None)]
+            assert {end.dtype for each in boxes for end in (each.lower, each.upper)} == {torch.float32}
 
 
 def test_crown_is_never_looser_than_intervals_and_often_tighter(setting: Setting) -> None:

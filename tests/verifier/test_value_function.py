@@ -93,7 +93,41 @@ def test_one_function_serves_every_part_of_its_domain(congested: Grid) -> None:
     still = DcOpf(congested, noise=0.0).domain(0.2)
     for w in still.sample(5, 0):
         assert ValueFunction(problem, still).value(w) == pytest.approx(function.value(w), rel=1e-9)
-        assert ValueFunction(problem, still).cut(w).slope[1:].tolist() == [0.0] * (still.size - 1)
+        # Its tangent knows what the coordinates that stand still would change, and so holds where they move.
+        cut = ValueFunction(problem, still).cut(w)
+        assert all(cut(v) <= function.value(v) * (1 + 1e-9) for v in domain.sample(20, 1))
+
+
+@pytest.mark.parametrize("thermal", ["soft", "hard"])
+def test_tangents_do_not_depend_on_the_workers_nor_on_the_order(congested: Grid, thermal: str) -> None:
+    problem = DcOpf(replace(congested, rating=congested.rating * 0.8), thermal)
+    domain = problem.domain(0.2)
+    latent = np.concatenate([domain.sample(30, 1), domain.corners(30, 1)])
+    one = ValueFunction(problem, domain).cuts(latent)
+    function = ValueFunction(problem, domain)
+    three = function.cuts(latent, 3)
+    backward = function.cuts(latent[::-1], 2)[::-1]
+    assert function.solves == 2 * len(latent)
+    for w, cut, *others in zip(latent, one, three, backward):
+        assert (cut is None) == (function.value(w) == np.inf)
+        for other in others:
+            assert (other is None) == (cut is None)
+            if cut is not None and other is not None:
+                assert (cut.value, cut.slope.tolist(), cut.at.tolist()) == (
+                    other.value,
+                    other.slope.tolist(),
+                    w.tolist(),
+                )
+
+
+def test_a_tangent_made_in_a_small_box_holds_in_a_large_one(congested: Grid) -> None:
+    problem = DcOpf(congested)
+    wide = problem.domain(0.4)
+    values = [(v, ValueFunction(problem, wide).value(v)) for v in wide.corners(40, 3)]
+    for narrow in (problem.domain(0.0), problem.domain(0.05)):
+        for cut in ValueFunction(problem, narrow).cuts(narrow.corners(20, 2)):
+            assert cut is not None
+            assert all(cut(v) <= value * (1 + 1e-8) for v, value in values)
 
 
 def test_an_input_that_cannot_be_served_has_an_infinite_value(short_of_power: Grid) -> None:

@@ -145,7 +145,8 @@ def _without_balance(layer: Hypersimplex, out: Box, form: LinearForm) -> LinearF
     middle = (width < width[..., -1:] / 2).sum(-1, keepdim=True).clamp(max=a.shape[-1] - 1)
     mu = a.gather(-1, order).gather(-1, middle)
     weight, constant = layer.demand_weight.to(a), layer.demand_constant.to(a)
-    size = out.magnitude.sum(-1, keepdim=True) + layer.lower.abs().sum() + layer.upper.abs().sum()
+    limits = (layer.lower.abs().sum() + layer.upper.abs().sum()).to(a)
+    size = out.magnitude.sum(-1, keepdim=True) + limits
     error = gamma(sum(a.shape[-1:]) + weight.numel()) * mu[..., 0].abs() * size
     return LinearForm(a - mu, form.of_latent + mu * weight, form.constant + mu[..., 0] * constant, form.error + error)
 
@@ -153,4 +154,5 @@ def _without_balance(layer: Hypersimplex, out: Box, form: LinearForm) -> LinearF
 def _within(box: Box, interval: Interval | None) -> Box:
     if interval is None:
         return box
-    return box.intersect(Box(torch.as_tensor(interval.lower)[None], torch.as_tensor(interval.upper)[None]))
+    lower, upper = (torch.as_tensor(end).to(box.lower)[None] for end in (interval.lower, interval.upper))
+    return box.intersect(Box(lower, upper))

@@ -77,7 +77,9 @@ def _(layer: Relu, box: Box, source: Box) -> tuple[Box, Box | None]:
 
 @propagate.register
 def _(layer: Clamp, box: Box, source: Box) -> tuple[Box, Box | None]:
-    return Box(layer(box.lower, source.lower), layer(box.upper, source.upper)), None
+    low, high = layer.lower.to(box.lower), layer.upper.to(box.lower)
+    ends = [torch.minimum(torch.maximum(end, low), high) for end in (box.lower, box.upper)]
+    return Box(*ends), None
 
 
 @propagate.register
@@ -116,7 +118,7 @@ def _demand(layer: Hypersimplex, source: Box) -> Box:
     a, c = layer.demand_weight.to(source.lower), layer.demand_constant.to(source.lower)
     ends = torch.stack([a * source.lower, a * source.upper])
     error = gamma(a.numel() + 2) * (source.magnitude @ a.abs() + c.abs())
-    least, most = layer.lower.sum(), layer.upper.sum()
+    least, most = layer.lower.sum().to(a), layer.upper.sum().to(a)
     lower = (ends.amin(0).sum(-1) + c - error).clamp(min=least, max=most)
     upper = (ends.amax(0).sum(-1) + c + error).clamp(min=least, max=most)
     return Box(lower[:, None], upper[:, None])
