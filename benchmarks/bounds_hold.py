@@ -31,6 +31,7 @@ from proxies.load import LoadedProxy
 from proxies.proxy import latent_layers
 from verifier.attack import Attack, AttackOptions
 from verifier.budget import Budget
+from verifier.cut_store import CutStore
 from verifier.replay import is_sound, replay
 from verifier.value_function import ValueCut, ValueFunction
 
@@ -82,7 +83,7 @@ class Trial:
         self.climbed: list[Vector] = []
         self._matrix = torch.as_tensor(domain.matrix.toarray()).T.contiguous()
         self._shift = torch.as_tensor(domain.shift)
-        self._values, self._slopes = np.zeros(0), np.zeros((0, domain.size))
+        self.cuts = CutStore(loaded.problem, domain)
 
     def climb(self, options: AttackOptions, seeds: Iterator[int], known: Sequence[Vector] = ()) -> None:
         """Attack from several seeds; keep the best points and every tangent, and hold the points against the bound.
@@ -92,15 +93,12 @@ class Trial:
             seeds: one attack from each.
             known: points to keep besides, such as the verification's own witness.
         """
-        cuts: list[ValueCut] = []
         self.climbed += known
         for seed in seeds:
-            attack = Attack(self.layers, self.loaded.problem, self.domain, self.value_function, cuts)
+            attack = Attack(self.layers, self.loaded.problem, self.domain, self.value_function, self.cuts)
             attack.run(AttackOptions(**{**vars(options), "seed": seed}), Budget(options.seconds))
             self.climbed += [candidate.latent for candidate in attack.found]
-            cuts = attack.cuts
-        for cut in cuts:
-            self._store(cut)
+            self.cuts = attack.cuts
         if self.climbed:
             points = np.stack(self.climbed)
             self.tally.evaluated += len(points)
@@ -111,7 +109,7 @@ class Trial:
         """Hold a batch of latent vectors ((batch, n_w)) against the bound."""
         cost = self._cost(points)
         self.tally.evaluated += len(points)
-        bound = cost - self._under(points)
+        bound = cost - self.cuts(points)
         while True:
             worst = int(np.argmax(bound))
             if bound[worst] <= self.upper:
@@ -137,7 +135,7 @@ class Trial:
         if gap > self.upper + ROUNDING * abs(value):
             self._replay(point)
         cut = self.value_function.cut(point)
-        self._store(cut)
+        self.cuts.add([cut])
         return cut
 
     def _replay(self, point: Vector) -> None:
@@ -153,20 +151,6 @@ class Trial:
             for layer in self.layers:
                 h = layer(h, w)
             return self.loaded.problem.objective(w @ self._matrix + self._shift, h).numpy()
-
-    def _under(self, points: Vector) -> Vector:
-        """Return the largest tangent at each point: nowhere above Phi; -inf without a tangent."""
-        if not self._values.size:
-            return np.full(len(points), -np.inf)
-        return np.asarray((points @ self._slopes.T + self._values).max(axis=1))
-
-    def _store(self, cut: ValueCut) -> None:
-        # Dual vertices repeat: a tangent that is nowhere above a stored one is of no use.
-        value = cut.value - cut.slope @ cut.at
-        same = (np.abs(self._slopes - cut.slope) <= 1e-9 * (1 + np.abs(cut.slope).max())).all(axis=1)
-        if not (same & (self._values >= value)).any():
-            self._values = np.append(self._values, value)
-            self._slopes = np.vstack([self._slopes, cut.slope])
 
 
 def batches(trial: Trial, count: int, size: int, seed: int) -> Iterator[Vector]:
@@ -215,7 +199,7 @@ def measure(row: Row, count: int, batch: int, seed: int, climb: AttackOptions) -
         "upper": row["upper"],
         "evaluated": tally.evaluated,
         "exact": tally.exact,
-        "tangents": len(trial._values),
+        "tangents": len(trial.cuts),
         "largest": tally.largest,
         "largest_bound": tally.largest_bound,
         "violations": list(tally.violations),

@@ -44,6 +44,7 @@ class AttackOptions:
             and the lengths of steps do not matter to it.
         starts: points that climb together.
         rounds: climbs, each from new starts and around the best points so far.
+        patience: rounds in a row that may bring less than a thousandth before the attack ends.
         steps: gradient steps a round.
         first_step, last_step: length of a step as a share of the box's width.
         exact: points a round whose gap is computed exactly, and (in our style) whose tangents are stored.
@@ -58,6 +59,7 @@ class AttackOptions:
     style: Literal["ours", "paper"] = "ours"
     starts: int = 256
     rounds: int = 6
+    patience: int = 2
     steps: int = 40
     first_step: float = 0.3
     last_step: float = 0.01
@@ -77,6 +79,8 @@ class Candidate:
     gap: float
 
 
+# A round that raises the best gap by a smaller share brought nothing.
+WORTH = 1e-3
 # Called with every better candidate.
 OnBest = Callable[[Candidate], None]
 
@@ -119,8 +123,6 @@ class Attack:
         self.layers = [copy.deepcopy(layer).to(self.device) for layer in layers]
         self._matrix = self.tensor(domain.matrix.toarray()).T.contiguous()
         self._shift = self.tensor(domain.shift)
-        # How far each latent moves the inputs, all together: (n_w,).
-        self._reach = np.asarray(abs(domain.matrix).sum(axis=0)).ravel() * domain.box.width
         self._sampled = 0
 
     def run(
@@ -156,9 +158,10 @@ class Attack:
         if not len(self.cuts):
             self._value(self.domain.sample(options.starts, options.seed), ratio, on_best)
         found: list[Candidate] = []
+        since, last = 0, -np.inf
         for turn in range(options.rounds):
             # Without a tangent no input tried so far has a feasible problem: nothing to climb on.
-            if budget.spent or not len(self.cuts):
+            if budget.spent or not len(self.cuts) or since == options.patience:
                 break
             counts = _shares(options.starts, len(parts))
             starts = [self._starts(part, n, turn, found, rng) for part, n in zip(parts, counts)]
@@ -167,6 +170,9 @@ class Attack:
             found += self._value(_distinct(climbed[np.argsort(-surrogate)], options.exact), ratio, on_best)
             found = sorted(found, key=lambda c: -c.gap)[: options.exact]
             self.found = found
+            best = self.best.gap if self.best is not None else -np.inf
+            since = since + 1 if best <= last + WORTH * abs(best) else 0
+            last = max(last, best)
 
     def _run_as_paper(
         self, options: AttackOptions, parts: Sequence[Domain], budget: Budget, ratio: float, on_best: OnBest | None
@@ -195,7 +201,7 @@ class Attack:
 
     def _parts(self, count: int) -> list[Domain]:
         """Return the domain cut along the latent with the largest reach, without parts that its cuts leave empty."""
-        axis = int(np.argmax(self._reach))
+        axis = int(np.argmax(self.domain.reach))
         box = self.domain.box
         if count <= 1 or not box.width[axis] > 0:
             return [self.domain]
@@ -218,7 +224,7 @@ class Attack:
         points = [part.corners(half, seed), part.sample(count - half, seed)]
         if turn == 0:
             # The latents that move most inputs first: both ends of each, the others in the middle.
-            axes = np.argsort(-self._reach)[: count // 8]
+            axes = np.argsort(-self.domain.reach)[: count // 8]
             ends = np.repeat(part.centre[None], 2 * axes.size, axis=0)
             ends[np.arange(axes.size), axes] = part.box.lower[axes]
             ends[np.arange(axes.size, 2 * axes.size), axes] = part.box.upper[axes]

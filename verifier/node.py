@@ -13,7 +13,6 @@ import numpy as np
 
 from encoding.bounds import Bounds, from_plain, to_plain
 from encoding.formulation import GapModel
-from encoding.problem import missing_rows
 from problems.interval import Vector
 from solvers.linear_model import ModelSize
 from solvers.registry import open_session_or_default
@@ -170,11 +169,10 @@ class _Expansion:
         if point is None:
             return False
         self.point = point
-        latent = model.latent_of(point)
-        self.tell(self.outcome.upper, latent)
+        self.tell(self.outcome.upper, model.latent_of(point))
         if self.kept is None:
             return False
-        missing = set(missing_rows(self.task.problem, self.task.domain, latent, model.optimum.of(point))) - self.kept
+        missing = self.task.missing(model, point) - self.kept
         self.kept |= missing
         return bool(missing)
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from encoding.formulation import GapModel
+from encoding.bounds import Bounds
 from problems.interval import Vector
 from solvers.registry import open_session
 from solvers.session import Solution, Status
 from verifier.attack import Candidate
 from verifier.budget import Budget
+from verifier.task import Task
 
 # Binaries that are freed at first, and by how much more when a neighbourhood holds nothing better.
 FREED, GROWTH, MOST_FREED = 12, 2, 48
 # Seconds for one small MILP; it is a heuristic and may be cut off.
-STEP_SECONDS = 2.0
+STEP_SECONDS = 1.0
 # An improvement below this share is rounding.
 WORTH = 1e-6
 
@@ -28,17 +29,41 @@ class Polisher:
     """One formulation in two sessions: with its binaries fixed as an LP, and with some of them free as a MILP.
 
     Args:
-        model: a formulation without cutoff.
+        task: builds the formulation, without cutoff.
+        bounds: of the whole domain.
+        ratio: Dinkelbach's.
+        kept: optional rows to begin with; None for all of them.
         solver: name of a MILP solver.
+
+    Attributes:
+        kept: the optional rows that points have shown to matter.
     """
 
-    def __init__(self, model: GapModel, solver: str = "highs") -> None:
-        self.model = model
-        linear = model.linear
+    def __init__(self, task: Task, bounds: Bounds, ratio: float, kept: set[int] | None, solver: str = "highs") -> None:
+        self.kept = kept
+        self._build = lambda: task.build(task.domain, bounds, ratio, cutoff=False, kept=self.kept)
+        self._missing = task.missing
+        self._solver = solver
+        self._open()
+
+    def _open(self) -> None:
+        self.model = self._build()
+        linear = self.model.linear
         self._binaries = np.flatnonzero(linear.integer)
-        self._latent = model.latent.columns[model.latent.columns >= 0]
-        self._lp = open_session(solver, linear.relaxed())
-        self._milp = open_session(solver, linear)
+        self._latent = self.model.latent.columns[self.model.latent.columns >= 0]
+        self._lp = open_session(self._solver, linear.relaxed())
+        self._milp = open_session(self._solver, linear)
+
+    def _learn(self, x: Vector) -> bool:
+        """Take in the optional rows that a point violates; return whether there were any."""
+        if self.kept is None:
+            return False
+        missing = self._missing(self.model, x) - self.kept
+        if missing:
+            self.kept |= missing
+            self.close()
+            self._open()
+        return bool(missing)
 
     def close(self) -> None:
         """Give back both sessions."""
@@ -55,9 +80,13 @@ class Polisher:
             local = self._within(pattern, budget)
             if local is None or local.x is None or local.row_duals is None:
                 break
+            latent = self.model.latent_of(local.x)
+            if self._learn(local.x):
+                x = self._complete(latent, budget)
+                continue
             value = self.model.gap_of(local.objective)
             if best is None or value > best.gap:
-                best = Candidate(self.model.latent_of(local.x), value)
+                best = Candidate(latent, value)
             found = self._around(pattern, local, freed, budget)
             if found is None or found.x is None:
                 break
@@ -72,6 +101,8 @@ class Polisher:
     def value_at(self, latent: Vector, budget: Budget) -> float | None:
         """Return the model's objective at a latent vector, in the problem's unit; None where the solver finds none."""
         x = self._complete(latent, budget)
+        while x is not None and self._learn(x):
+            x = self._complete(latent, budget)
         return None if x is None else self.model.gap_of(float(self.model.linear.cost @ x + self.model.linear.offset))
 
     def _complete(self, latent: Vector, budget: Budget) -> Vector | None:

@@ -10,6 +10,7 @@ from encoding.bilevel import bilevel_model
 from encoding.bounds import Bounds
 from encoding.compact import compact_model
 from encoding.formulation import GapModel
+from encoding.problem import missing_rows
 from problems.domain import Domain
 from problems.interval import Interval, Vector
 from problems.parametric import ParametricProblem
@@ -73,6 +74,10 @@ class Task:
     def part(self, box: Interval) -> Domain:
         """Return the domain cut down to a latent box."""
         return replace(self.domain, box=box)
+
+    def missing(self, model: GapModel, x: Vector) -> set[int]:
+        """Return the optional rows that the optimum's y violates at a point of a model ((n,))."""
+        return set(missing_rows(self.problem, self.domain, model.latent_of(x), model.optimum.of(x)))
 
     def build(
         self, domain: Domain, bounds: Bounds, goal: float, *, cutoff: bool = True, kept: Collection[int] | None = None

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from encoding.bounds import Bounds, input_key
-from encoding.formulation import GapModel
 from encoding.layers import stable_units
 from problems.domain import Domain
 from problems.errors import InputError
@@ -43,8 +42,8 @@ MODEL_AGREEMENT = 1e-4
 MOST_RATIOS = 3
 # Candidates of the attack that are polished, and the share of the time left that this may take.
 POLISHED, POLISH_SHARE = 2, 0.1
-# Longest polish in seconds.
-POLISH_SECONDS = 20.0
+# Seconds for a polish, or as many as the climb took if that is longer.
+POLISH_SECONDS = 2.5
 
 
 def verify(
@@ -106,12 +105,13 @@ class _Verification:
     parts: int = 0
     lps: int = 0
     bounds: Bounds | None = None
-    whole: GapModel | None = None
 
     def __post_init__(self) -> None:
         self.relative = self.options.measure == "relative"
         self.budget = Budget(self.options.time_limit, self._stop)
         self.task = Task(self.proxy, self.problem, self.domain, self.options)
+        # The compact formulation needs a row of the optimum's side only where a point violates it.
+        self.kept: set[int] | None = set() if self.options.formulation == "compact" else None
         self.notes += [cut.reason for cut in self.domain.cuts]
         if self.cuts is not None:
             self.cuts.check(self.problem, self.domain)
@@ -135,9 +135,9 @@ class _Verification:
         if self.relative:
             self._find_least_value()
         bounds = proxy_bounds(self.task.layers, self.problem, self.domain, self.options.bounds)
-        self.whole = self.task.build(self.domain, bounds, 0.0, cutoff=False)
+        whole = self.task.build(self.domain, bounds, 0.0, cutoff=False, kept=self.kept)
         # The box alone bounds the gap: whenever the work is stopped, some upper bound is known.
-        box_bound = self.whole.gap_of(safe_lower_bound(self.whole.linear, np.zeros(self.whole.linear.rows)))
+        box_bound = whole.gap_of(safe_lower_bound(whole.linear, np.zeros(whole.linear.rows)))
         self._claim(max(box_bound, 0.0) / (self.task.least_value if self.relative else 1.0))
         return bounds
 
@@ -160,14 +160,14 @@ class _Verification:
                 break
             ratio = self.lower if self.relative else 0.0
             attack.best = None
+            began = self.budget.elapsed
             attack.run(options, self.budget, ratio, lambda c: self._candidate(c.latent, "attack"))
-            self._polish(attack, bounds, ratio)
+            self._polish(attack, bounds, ratio, self.budget.elapsed - began)
 
-    def _polish(self, attack: Attack, bounds: Bounds, ratio: float) -> None:
-        budget = self.budget.part(min(POLISH_SECONDS, POLISH_SHARE * self.budget.left))
-        assert self.whole is not None, "the whole model is built before the attack"
-        model = self.whole if ratio == 0.0 else self.task.build(self.domain, bounds, ratio, cutoff=False)
-        polisher = Polisher(model)
+    def _polish(self, attack: Attack, bounds: Bounds, ratio: float, climbed: float) -> None:
+        """Improve the best inputs of an attack that climbed for so many seconds."""
+        budget = self.budget.part(min(max(POLISH_SECONDS, climbed), POLISH_SHARE * self.budget.left))
+        polisher = Polisher(self.task, bounds, ratio, self.kept)
         try:
             for candidate in attack.found[:POLISHED]:
                 better = polisher.improve(candidate.latent, budget)
@@ -211,8 +211,7 @@ class _Verification:
         if self.options.use_start and self.witness is not None:
             self.task = replace(self.task, start=self.witness.latent)
         search = Search(self.task, self.lower, on_latent, on_upper)
-        # The compact formulation needs a row of the optimum's side only where a point violates it.
-        kept: frozenset[int] | None = frozenset() if self.options.formulation == "compact" else None
+        kept = None if self.kept is None else frozenset(self.kept)
         search.run(Node(before, kept=kept), self.budget, lambda: self._decided or self.unsound)
         self._claim(search.upper)
         for note in search.notes:
