@@ -146,6 +146,13 @@ class DcOpf(ParametricProblem):
         injection = (-x - fixed).index_add(-1, buses, y)
         return injection @ ptdf.T
 
+    def pressures(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return by how much every branch flow is above its upper and below its lower limit, where it has one."""
+        flow = self.flows(x, y)
+        lower = torch.as_tensor(self.limit.lower, dtype=x.dtype, device=x.device)
+        upper = torch.as_tensor(self.limit.upper, dtype=x.dtype, device=x.device)
+        return torch.cat([(flow - upper)[:, upper.isfinite()], (lower - flow)[:, lower.isfinite()]], dim=-1)
+
     def overloads(self, x: Tensor, y: Tensor) -> Tensor:
         """Return by how much each branch flow exceeds its limit ((batch, n_branch)), per unit."""
         flow = self.flows(x, y)

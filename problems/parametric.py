@@ -42,6 +42,13 @@ class ParametricProblem(ABC):
     def objective(self, x: Tensor, y: Tensor) -> Tensor:
         """Return c(x, y) ((batch,)) for x (batch, n_x) and y (batch, n_y), differentiable."""
 
+    def pressures(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the terms whose positive part the objective pays ((batch, m)): what an attack drives up first.
+
+        Where none is positive yet the objective has no slope toward them. A problem without such terms has m = 0.
+        """
+        return y[:, :0]
+
     @abstractmethod
     def infeasibility(self, x: Tensor, y: Tensor) -> Tensor:
         """Return how far y is outside Y(x) ((batch,)), in the unit of y; 0 when feasible."""

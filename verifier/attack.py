@@ -79,6 +79,8 @@ class Candidate:
     gap: float
 
 
+# In so many rounds every second start first drives up one of so many pressures.
+PRESSED_ROUNDS, PRESSURES = 2, 32
 # A round that raises the best gap by a smaller share brought nothing.
 WORTH = 1e-3
 # Called with every better candidate.
@@ -166,7 +168,11 @@ class Attack:
             counts = _shares(options.starts, len(parts))
             starts = [self._starts(part, n, turn, found, rng) for part, n in zip(parts, counts)]
             climb = _Climb(self, parts, [len(points) for points in starts], ratio)
-            climbed, surrogate = climb.by_signs(np.concatenate(starts), options, budget)
+            begin = np.concatenate(starts)
+            if turn < PRESSED_ROUNDS:
+                pressed = climb.pressed(begin, options, budget)
+                begin[::2] = pressed[::2]
+            climbed, surrogate = climb.by_signs(climb.surrogate, begin, options, budget)
             found += self._value(_distinct(climbed[np.argsort(-surrogate)], options.exact), ratio, on_best)
             found = sorted(found, key=lambda c: -c.gap)[: options.exact]
             self.found = found
@@ -238,10 +244,17 @@ class Attack:
 
     def cost(self, w: Tensor) -> Tensor:
         """Return c(x, pi(x)) ((batch,)) at latent vectors ((batch, n_w)), in the problem's unit."""
+        return self.problem.objective(*self._answer(w))
+
+    def pressures(self, w: Tensor) -> Tensor:
+        """Return the problem's `pressures` at latent vectors ((batch, n_w))."""
+        return self.problem.pressures(*self._answer(w))
+
+    def _answer(self, w: Tensor) -> tuple[Tensor, Tensor]:
         h = w
         for layer in self.layers:
             h = layer(h, w)
-        return self.problem.objective(w @ self._matrix + self._shift, h)
+        return w @ self._matrix + self._shift, h
 
     def tensor(self, values: Vector) -> Tensor:
         """Return `values` where the attack computes."""
@@ -303,7 +316,23 @@ class _Climb:
                 w[mine] = self._attack.tensor(part.project(w[mine].cpu().numpy()))
         return w
 
-    def by_signs(self, starts: Vector, options: AttackOptions, budget: Budget) -> tuple[Vector, Vector]:
+    def pressed(self, starts: Vector, options: AttackOptions, budget: Budget) -> Vector:
+        """Drive up one pressure from each start, in turn those that come closest to being paid; return the points."""
+        with torch.no_grad():
+            highest = self._attack.pressures(self._attack.tensor(starts)).amax(0)
+        if not len(highest):
+            return starts
+        order = highest.argsort(descending=True)[:PRESSURES]
+        which = order[torch.arange(len(starts), device=order.device) // 2 % len(order)]
+
+        def pressure(w: Tensor) -> Tensor:
+            return self._attack.pressures(w).gather(1, which[:, None])[:, 0]
+
+        return self.by_signs(pressure, starts, options, budget)[0]
+
+    def by_signs(
+        self, objective: Callable[[Tensor], Tensor], starts: Vector, options: AttackOptions, budget: Budget
+    ) -> tuple[Vector, Vector]:
         """Climb by signs of the gradient with shrinking steps; return the best point of every start, and its value."""
         w, width = self._attack.tensor(starts), self.width()
         which = torch.arange(len(w), device=w.device)
@@ -311,7 +340,7 @@ class _Climb:
         decay = (options.last_step / options.first_step) ** (1 / max(1, options.steps - 1))
         step = options.first_step
         for _ in range(options.steps + 1):
-            value, slope = value_and_slope(self.surrogate, w)
+            value, slope = value_and_slope(objective, w)
             better = value > best
             best = torch.where(better, value, best)
             best_w = torch.where(better[:, None], w, best_w)
