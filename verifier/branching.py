@@ -15,11 +15,15 @@ from problems.domain import Domain
 from problems.interval import Interval, Vector
 from verifier.bounds.obbt import Tightener
 from verifier.budget import Budget
+from verifier.part_bounds import part_bounds
+from verifier.task import Task
 
 # A latent is split at once while it moves the inputs by more than this share of what all others do together.
 WIDE = 0.25
-# Quantities of one kind, and latents, that get a trial.
-TRIALS = 4
+# Quantities of one kind, and latents, whose parts are bounded without a linear program.
+CANDIDATES = 16
+# The best of them whose parts are then tried on the relaxation.
+TRIALS = 8
 # A split that takes less than this share off the relaxation is no better than halving the widest latent.
 USEFUL = 0.02
 
@@ -51,23 +55,27 @@ def widest_latent(domain: Domain) -> tuple[int, float]:
     return axis, float(reach[axis]) / others if others > 0 else np.inf
 
 
-def choose_split(domain: Domain, bounds: Bounds, tightener: Tightener, point: Vector | None, budget: Budget) -> Split:
+def choose_split(
+    task: Task, bounds: Bounds, goal: float, tightener: Tightener, point: Vector | None, budget: Budget
+) -> Split:
     """Return the split that lowers the relaxation of the worse part most.
 
     Args:
-        domain: the node's.
+        task: what is verified.
+        goal: below it an input does not matter.
         bounds: the node's, as the tightener has left them.
         tightener: holds the node's relaxation.
         point: (n,) the relaxation's best point, or None.
         budget: for the trials.
     """
+    domain = task.part(bounds.box)
     axis, share = widest_latent(domain)
     latent = Split(input_key(0), axis, float(domain.box.lower[axis] + domain.box.upper[axis]) / 2)
     if share > WIDE or point is None:
         return latent
     best, least = latent, np.inf
     whole, _, _ = tightener.objective_bound(budget)
-    for split, column in _candidates(domain, bounds, tightener, point):
+    for split, column in _promising(task, bounds, goal, _candidates(domain, bounds, tightener, point)):
         if budget.spent:
             break
         values = [_trial(tightener, column, side, split.at, budget) for side in (-1, 1)]
@@ -79,11 +87,20 @@ def choose_split(domain: Domain, bounds: Bounds, tightener: Tightener, point: Ve
     return best
 
 
+def _promising(task: Task, bounds: Bounds, goal: float, found: list[tuple[Split, int]]) -> list[tuple[Split, int]]:
+    """Return the candidates whose worse part has the least bound, all parts being bounded at once."""
+    values = part_bounds(task, [part for split, _ in found for part in split.parts(bounds)], goal) if found else None
+    if values is None:
+        return found[:TRIALS]
+    order = np.argsort(values.reshape(-1, 2).max(axis=1))
+    return [found[k] for k in order[:TRIALS].tolist()]
+
+
 def _candidates(domain: Domain, bounds: Bounds, tightener: Tightener, point: Vector) -> list[tuple[Split, int]]:
     found = []
     columns = tightener.model.latent.columns
     reach = domain.reach
-    for j in np.argsort(-reach)[: TRIALS // 2].tolist():
+    for j in np.argsort(-reach)[: CANDIDATES // 4].tolist():
         if columns[j] >= 0 and reach[j] > 0:
             middle = float(domain.box.lower[j] + domain.box.upper[j]) / 2
             found.append((Split(input_key(0), j, middle), int(columns[j])))
@@ -107,7 +124,7 @@ def _by_violation(target: Target, goal: Vector, tightener: Tightener, point: Vec
     z = np.clip(point[target.columns] - goal, low, high)
     with np.errstate(invalid="ignore", divide="ignore"):
         gap = np.where(inside, high * (z - low) / (high - low) - np.maximum(z, 0.0), -np.inf)
-    order = [k for k in np.argsort(-gap)[:TRIALS].tolist() if gap[k] > 0]
+    order = [k for k in np.argsort(-gap)[:CANDIDATES].tolist() if gap[k] > 0]
     return [(Split(target.key, int(target.indices[k]), float(goal[k])), int(target.columns[k])) for k in order]
 
 

@@ -22,6 +22,7 @@ from verifier.bounds.obbt import Tightener, mark_cutoff
 from verifier.bounds.over_domain import proxy_bounds
 from verifier.branching import choose_split, widest_latent
 from verifier.budget import Budget
+from verifier.part_bounds import part_bounds
 from verifier.task import Task
 
 # Another round of tightening is worth its LPs while the last one took this share off the distance to the goal.
@@ -129,6 +130,11 @@ class _Expansion:
         bounds = proxy_bounds(task.layers, task.problem, task.part(given.box), options.bounds, given.intervals)
         bounds = mark_cutoff(bounds, given.cutoff)
         tightener: Tightener | None = None
+        goal = task.goal(self.lower())
+        # Cheap where it suffices: no linear program.
+        found = part_bounds(task, [bounds], goal)
+        if found is not None:
+            self._take(task.claim(float(found[0]), goal))
         last = np.inf
         for turn in range(max(1, options.rounds)):
             if self._done or self.budget.spent:
@@ -188,9 +194,11 @@ class _Expansion:
             return self._leave(bounds)
         if self.budget.spent or tightener is None:
             return self._leave(bounds, [Node(bounds, self.outcome.upper, self.node.depth, kept)])
-        split = choose_split(task.part(bounds.box), bounds, tightener, self.point, self.budget)
-        parts = [Node(part, self.outcome.upper, self.node.depth + 1, kept) for part in split.parts(bounds)]
-        return self._leave(bounds, parts)
+        goal = task.goal(self.lower())
+        split = choose_split(task, bounds, goal, tightener, self.point, self.budget)
+        return self._leave(
+            bounds, [Node(part, self.outcome.upper, self.node.depth + 1, kept) for part in split.parts(bounds)]
+        )
 
     def _build(self, bounds: Bounds, goal: float) -> GapModel:
         model = self.task.build(self.task.part(bounds.box), bounds, goal, kept=self.kept)

@@ -16,6 +16,7 @@ from problems.interval import Interval, Vector
 from problems.parametric import ParametricProblem
 from proxies.layers import Layer
 from proxies.proxy import Proxy, latent_layers
+from verifier.cut_store import CutStore
 from verifier.options import VerifyOptions
 
 # A goal is never below this share of an objective coefficient: a proxy without any gap must close too.
@@ -29,6 +30,7 @@ class Task:
     Attributes:
         proxy, problem, domain, options: what is verified, and how.
         least_value: a lower bound of Phi over the domain, for relative gaps.
+        cuts: tangents of Phi, for bounds without a linear program.
         start: (n_w,) a latent vector that the MILP solver may start from.
     """
 
@@ -37,6 +39,7 @@ class Task:
     domain: Domain
     options: VerifyOptions
     least_value: float = 0.0
+    cuts: CutStore | None = None
     start: Vector | None = None
 
     @cached_property

@@ -210,6 +210,7 @@ class _Verification:
 
         if self.options.use_start and self.witness is not None:
             self.task = replace(self.task, start=self.witness.latent)
+        self.task = replace(self.task, cuts=self.cuts)
         search = Search(self.task, self.lower, on_latent, on_upper)
         kept = None if self.kept is None else frozenset(self.kept)
         search.run(Node(before, kept=kept), self.budget, lambda: self._decided or self.unsound)

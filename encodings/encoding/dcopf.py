@@ -16,11 +16,14 @@ from encoding.bounds import Bounds
 from encoding.problem import (
     Decision,
     LinearQuantity,
+    ObjectiveTerms,
     encode_cost,
     encode_optimality,
     encode_optimum,
     linear_quantities,
     missing_rows,
+    objective_terms,
+    paid_limits,
     quantity_bounds,
 )
 from problems.dcopf import DcOpf
@@ -99,6 +102,37 @@ def _(problem: DcOpf, domain: Domain) -> dict[str, LinearQuantity]:
 @quantity_bounds.register
 def _(problem: DcOpf, domain: Domain, decision: Interval) -> dict[str, Interval]:
     return {FLOW: flow_bounds(problem, domain, decision)}
+
+
+@objective_terms.register
+def _(problem: DcOpf, domain: Domain) -> ObjectiveTerms:
+    flow = linear_quantities(problem, domain)[FLOW]
+    high, low = _limited(problem)
+    zeros = np.zeros(domain.size)
+    base = LinearQuantity(problem.grid.cost[None], zeros[None], np.array([problem.grid.cost_constant.sum()]))
+    paid = LinearQuantity(
+        np.vstack([flow.of_decision[high], -flow.of_decision[low]]),
+        np.vstack([flow.of_latent[high], -flow.of_latent[low]]),
+        np.concatenate(
+            [flow.constant[high] - problem.limit.upper[high], problem.limit.lower[low] - flow.constant[low]]
+        ),
+    )
+    return ObjectiveTerms(base, paid, np.full(len(paid.constant), problem.overload_cost))
+
+
+@paid_limits.register
+def _(problem: DcOpf, quantities: dict[str, Interval]) -> Interval:
+    flow, (high, low) = quantities[FLOW], _limited(problem)
+    upper, lower = problem.limit.upper[high], problem.limit.lower[low]
+    return Interval(
+        np.concatenate([flow.lower[high] - upper, lower - flow.upper[low]]),
+        np.concatenate([flow.upper[high] - upper, lower - flow.lower[low]]),
+    )
+
+
+def _limited(problem: DcOpf) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the branches with an upper, and those with a lower limit."""
+    return np.flatnonzero(np.isfinite(problem.limit.upper)), np.flatnonzero(np.isfinite(problem.limit.lower))
 
 
 def candidates(limit: Interval, flow: Interval) -> NDArray[np.int64]:

@@ -111,6 +111,33 @@ def linear_quantities(problem: ParametricProblem, domain: Domain) -> dict[str, L
     raise NotImplementedError(f"no quantities for the problem type {type(problem).__name__}")
 
 
+@dataclass(frozen=True)
+class ObjectiveTerms:
+    """c(x, y) = base + sum over t of price[t] max(0, paid[t]), in the problem's unit.
+
+    Attributes:
+        base: one quantity (m = 1).
+        paid: (m) quantities whose positive part is paid.
+        price: (m,) not negative.
+    """
+
+    base: LinearQuantity
+    paid: LinearQuantity
+    price: Vector
+
+
+@singledispatch
+def objective_terms(problem: ParametricProblem, domain: Domain) -> ObjectiveTerms | None:
+    """Return the objective in terms of the decision and the latent vector; None where it has no such form."""
+    return None
+
+
+@singledispatch
+def paid_limits(problem: ParametricProblem, quantities: dict[str, Interval]) -> Interval:
+    """Return the limits of `ObjectiveTerms.paid` from those of the problem's own quantities."""
+    raise NotImplementedError(f"no paid terms for the problem type {type(problem).__name__}")
+
+
 @singledispatch
 def quantity_bounds(problem: ParametricProblem, domain: Domain, decision: Interval) -> dict[str, Interval]:
     """Return valid intervals of `linear_quantities` for every feasible decision in the box `decision` ((n_y,))."""

@@ -128,7 +128,7 @@ def test_every_start_stays_in_its_own_region(
     starts = [part.sample(4, 0) for part in parts]
     climb = _Climb(attack, parts, [4] * len(parts), 0.0)
     points = torch.as_tensor(np.concatenate(starts))
-    ours = climb.by_signs(points.numpy(), OPTIONS, Budget(60.0))[0]
+    ours = climb.by_signs(climb.surrogate, points.numpy(), OPTIONS, Budget(60.0))[0]
     paper = paper_climb(climb.surrogate, climb.project, points, torch.as_tensor(box.width), Budget(60.0))[0].numpy()
     for climbed in (ours, paper):
         for k, w in enumerate(climbed):

@@ -92,15 +92,28 @@ def quantity_box(
     a = of_decision.expand(batch, m, -1)
     c = zeros(batch, m, width) if of_latent is None else of_latent.expand(batch, m, width)
     b = zeros(batch, m) if constant is None else constant.expand(batch, m)
-    low = _lower(layers, known, out, LinearForm(a, c, b, zeros(batch, m)), slopes)
-    high = _lower(layers, known, out, LinearForm(-a, -c, -b, zeros(batch, m)), slopes)
+    low = lower_bound(layers, known, out, LinearForm(a, c, b, zeros(batch, m)), slopes)
+    high = lower_bound(layers, known, out, LinearForm(-a, -c, -b, zeros(batch, m)), slopes)
     return Box(low, -high)
 
 
-def _lower(
-    layers: Sequence[Layer], known: LayerBoxes, out: Box, form: LinearForm, slopes: Mapping[int, Tensor] | None
+def lower_bound(
+    layers: Sequence[Layer],
+    known: LayerBoxes,
+    out: Box,
+    form: LinearForm,
+    slopes: Mapping[int, Tensor] | None = None,
+    limits: Mapping[int, Tensor] | None = None,
 ) -> Tensor:
-    """Return (batch, m) a number below the form for every latent vector in its box."""
+    """Return (batch, m) a number below the form for every latent vector in its box.
+
+    Args:
+        layers, known, out: as for `quantity_box`.
+        form: of the last layer's outputs and the latent vector.
+        slopes: see `relax`, by layer.
+        limits: by layer, multipliers ((2, batch, n), not negative) of the lower and the upper limits of its inputs,
+            as shares of the form's own coefficients there.
+    """
     for k in range(len(layers) - 1, -1, -1):
         layer, box = layers[k], known.inputs[k]
         if isinstance(layer, Affine):
@@ -110,6 +123,8 @@ def _lower(
             form = _without_balance(layer, out if k == len(layers) - 1 else known.inputs[k + 1], form)
         slope = None if slopes is None else slopes.get(k)
         form = _through_lines(layer, box, known.shifts[k], slope, form)
+        if limits is not None and k in limits:
+            form = _with_limits(box, limits[k], form)
     source = known.source
     total = form.of_values + form.of_latent
     least = torch.minimum(total * source.lower[:, None], total * source.upper[:, None])
@@ -135,6 +150,16 @@ def _through_lines(layer: Layer, box: Box, shift: Box | None, slope: Tensor | No
     reach = 8 * (box.magnitude + lines.low_cut.abs() + lines.high_cut.abs())
     error = gamma(values.shape[-1]) * torch.einsum("bmn,bn->bm", form.of_values.abs(), reach)
     return LinearForm(values, form.of_latent, form.constant + cuts, form.error + error)
+
+
+def _with_limits(box: Box, multipliers: Tensor, form: LinearForm) -> LinearForm:
+    """Subtract multipliers times (h - lower) and (upper - h), which are not negative, from a form of h."""
+    # In units of the form, so that one step size suits all; the unit itself is no variable of the optimiser.
+    unit = form.of_values.detach().abs().mean(-1, keepdim=True)
+    low, high = multipliers[0][:, None] * unit, multipliers[1][:, None] * unit
+    constant = form.constant + (low * box.lower[:, None]).sum(-1) - (high * box.upper[:, None]).sum(-1)
+    error = gamma(low.shape[-1] + 8) * ((low + high) * box.magnitude[:, None]).sum(-1) * 4
+    return LinearForm(form.of_values - low + high, form.of_latent, constant, form.error + error)
 
 
 def _without_balance(layer: Hypersimplex, out: Box, form: LinearForm) -> LinearForm:
