@@ -30,7 +30,7 @@ class VerifyOptions:
         rounds: most rounds of LP tightening; 0 for none.
         attack: how hard to attack first; `attack.rounds` = 0 for not at all.
         split: split the domain when one MILP is too hard; False solves one MILP for as long as it takes.
-        effort: nodes that the MILP solver may spend on the whole domain before it is split; every split doubles it.
+        effort: nodes that the MILP solver may spend on the whole domain before it is split; parts get a quarter more.
         workers: processes that work on parts (1 works in this one), and threads that find exact values in the attack.
         use_start: hand the attack's witness to the MILP solver as a start; of use only without the cutoff.
         use_cutoff: tighten and search only where the gap exceeds what the attack attained.
