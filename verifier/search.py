@@ -125,11 +125,14 @@ class Search:
                 self._push(replace(node, upper=self._uppers.pop(number)))
             self._running.clear()
 
-    def _push(self, node: Node) -> None:
+    def _push(self, node: Node) -> int:
+        """Take a part in and return its number."""
+        number = next(self._count)
         if node.upper <= self.task.goal(self.lower):
             self.closed = max(self.closed, node.upper)
         else:
-            heapq.heappush(self._open, (-node.upper, next(self._count), node))
+            heapq.heappush(self._open, (-node.upper, number, node))
+        return number
 
     def _pop(self) -> tuple[int, Node] | None:
         """Take the node with the largest bound; None where a better witness has closed it meanwhile."""
@@ -165,13 +168,12 @@ class Search:
     def _revive(self, number: int) -> None:
         node = self._running.pop(number)
         upper = self._uppers.pop(number)
-        deaths = self._deaths.get(id(node.bounds), 0) + 1
-        self._deaths[id(node.bounds)] = deaths
+        deaths = self._deaths.pop(number, 0) + 1
         if deaths >= MOST_DEATHS:
             self._stuck.append(upper)
             self.notes.append(f"a worker died {deaths} times on one part of the domain; that part stays open")
         else:
-            self._push(replace(node, upper=upper))
+            self._deaths[self._push(replace(node, upper=upper))] = deaths
 
     def _report(self) -> None:
         parts = len(self._open) + len(self._running)

@@ -14,6 +14,7 @@ from encoding.bounds import Bounds
 from encoding.compact import compact_model
 from encoding.formulation import GapModel
 from encoding.layers import Style
+from encoding.problem import missing_rows
 from problems.dcopf import DcOpf
 from problems.domain import Domain
 from problems.grid import Grid
@@ -95,6 +96,26 @@ def test_every_formulation_has_the_brute_force_optimum(setting: Setting) -> None
             value, latent = optimum(build(layers, problem, domain, bounds, style))
             assert value == pytest.approx(expected, rel=2e-5, abs=0.1), (build.__name__, style)
             assert value == pytest.approx(gap(proxy, problem, domain, domain.project(latent)), rel=2e-5, abs=0.1)
+
+
+def test_optional_rows_may_come_one_by_one(setting: Setting) -> None:
+    _, problem, domain, layers, bounds = setting
+    expected = optimum(compact_model(layers, problem, domain, bounds))[0]
+    kept: set[int] = set()
+    values = []
+    while True:
+        model = compact_model(layers, problem, domain, bounds, kept=kept)
+        with HighsSession(model.linear) as session:
+            x = session.solve(mip_gap=1e-9).x
+        assert x is not None
+        values.append(model.gap_of(float(model.linear.cost @ x + model.linear.offset)))
+        missing = set(missing_rows(problem, domain, model.latent_of(x), model.optimum.of(x))) - kept
+        if not missing:
+            break
+        kept |= missing
+    assert values[-1] == pytest.approx(expected, rel=2e-5, abs=0.1)
+    assert min(values) >= expected - 2e-5 * abs(expected) - 0.1
+    assert values == sorted(values, reverse=True) or np.diff(values).max() < 0.1
 
 
 def test_interval_bounds_give_the_same_optimum(setting: Setting) -> None:

@@ -324,13 +324,19 @@ def assert_inside(
 
 
 def tightened(
-    proxy: Proxy, problem: DcOpf, domain: Domain, layers: list[Layer], cutoff: float | None, rounds: int = 2
+    proxy: Proxy,
+    problem: DcOpf,
+    domain: Domain,
+    layers: list[Layer],
+    cutoff: float | None,
+    rounds: int = 2,
+    lanes: int = 1,
 ) -> tuple[Bounds, Bounds, float, bool]:
     """(bounds before, after, upper bound of the gap, whether proven empty) of some rounds with rebuilt models."""
     before = after = proxy_bounds(layers, problem, domain)
     upper, empty = np.inf, False
     for _ in range(rounds):
-        tightener = Tightener(compact_model(layers, problem, domain, after, cutoff=cutoff), after)
+        tightener = Tightener(compact_model(layers, problem, domain, after, cutoff=cutoff), after, lanes=lanes)
         done = tightener.run(Budget(60.0))
         tightener.close()
         assert done.finished
@@ -343,9 +349,12 @@ def tightened(
     return before, after, upper, empty
 
 
-def test_tightening_never_loosens_and_keeps_every_sample(small: Setting, trace: Callable, samples: Callable) -> None:
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_tightening_never_loosens_and_keeps_every_sample(
+    small: Setting, trace: Callable, samples: Callable, lanes: int
+) -> None:
     proxy, problem, domain, layers = small
-    before, after, upper, empty = tightened(*small, cutoff=None)
+    before, after, upper, empty = tightened(*small, cutoff=None, lanes=lanes)
     assert not empty
     assert after.cutoff is None
     latent = samples(domain, 300)

@@ -39,13 +39,15 @@ def test_a_node_reads_back_bit_for_bit() -> None:
     loaded = shipped("dcopf-case57-raw")
     domain = loaded.problem.domain(0.05)
     bounds = proxy_bounds(latent_layers(loaded.proxy, domain), loaded.problem, domain)
-    node = Node(bounds, 1234.5678901234567, 3)
+    node = Node(bounds, 1234.5678901234567, 3, frozenset({7, 2}))
     again = Node.from_json(node.to_json())
-    assert (again.upper, again.depth) == (node.upper, node.depth)
+    assert (again.upper, again.depth, again.kept) == (node.upper, node.depth, node.kept)
     for key, interval in bounds.intervals.items():
         assert np.array_equal(again.bounds[key].lower, interval.lower)
         assert np.array_equal(again.bounds[key].upper, interval.upper)
-    assert Node.from_json(Node(bounds).to_json()).upper == np.inf
+    again = Node.from_json(Node(bounds).to_json())
+    assert again.upper == np.inf
+    assert again.kept is None
 
 
 def test_the_parts_of_a_split_share_only_their_border() -> None:
