@@ -60,6 +60,12 @@ class CutStore:
         if cuts:
             self._add(*(np.stack(part) for part in zip(*((cut.at, cut.slope, cut.value) for cut in cuts))))
 
+    def after(self, count: int) -> CutStore:
+        """Return a store of all tangents but the first `count`, such as those that came from a file."""
+        rest = self.copy()
+        rest._at, rest._slopes, rest._values = self._at[count:], self._slopes[count:], self._values[count:]
+        return rest
+
     def copy(self) -> CutStore:
         """Return a store that grows by itself."""
         copied = CutStore.__new__(CutStore)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -147,7 +148,7 @@ class _Expansion:
             tightener = self._relax(bounds, goal)
             if options.rounds == 0 or (turn == 0 and self._is_too_wide(bounds)):
                 break
-            done = tightener.run(self.budget, lambda lps, _: self._count(lps))
+            done = tightener.run(self.budget, partial(self._count, goal))
             self.outcome.lps += done.solved
             bounds = mark_cutoff(done.bounds, goal if options.use_cutoff else None)
             self._look_at(tightener.model, done.point)
@@ -273,9 +274,12 @@ class _Expansion:
             self.outcome.upper = claim
             self.tell(claim, None)
 
-    def _count(self, lps: int) -> None:
+    def _count(self, goal: float, lps: int, upper: float) -> bool:
+        """Take in what tightening has found so far; return whether that is enough."""
+        self._take(self.task.claim(upper, goal))
         if lps % 25 == 0:
             self.tell(self.outcome.upper, None)
+        return self._done
 
     @property
     def _done(self) -> bool:

@@ -113,6 +113,7 @@ class _Verification:
         # The compact formulation needs a row of the optimum's side only where a point violates it.
         self.kept: set[int] | None = set() if self.options.formulation == "compact" else None
         self.notes += [cut.reason for cut in self.domain.cuts]
+        self.given_cuts = 0 if self.cuts is None else len(self.cuts)
         if self.cuts is not None:
             self.cuts.check(self.problem, self.domain)
 
@@ -210,7 +211,8 @@ class _Verification:
 
         if self.options.use_start and self.witness is not None:
             self.task = replace(self.task, start=self.witness.latent)
-        self.task = replace(self.task, cuts=self.cuts)
+        # Tangents that came from outside may steer the attack, but nothing is proven with them.
+        self.task = replace(self.task, cuts=None if self.cuts is None else self.cuts.after(self.given_cuts))
         search = Search(self.task, self.lower, on_latent, on_upper)
         kept = None if self.kept is None else frozenset(self.kept)
         search.run(Node(before, kept=kept), self.budget, lambda: self._decided or self.unsound)

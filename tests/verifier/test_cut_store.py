@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,12 @@ import pytest
 
 from problems.dcopf import DcOpf
 from problems.grid import Grid
+from proxies.proxy import Proxy
 from verifier.cut_store import CutStore, CutStoreError
-from verifier.value_function import ValueFunction
+from verifier.options import VerifyOptions
+from verifier.result import Verdict
+from verifier.value_function import ValueCut, ValueFunction
+from verifier.verify import verify
 
 
 def stored(problem: DcOpf, u: float, count: int = 40) -> CutStore:
@@ -89,3 +94,16 @@ def test_damaged_files_are_refused(congested: Grid) -> None:
         np.savez(changed, **(parts | {name: value}))
         with pytest.raises(CutStoreError, match=says):
             CutStore.from_npz(changed.getvalue(), problem, domain)
+
+
+def test_nothing_is_proven_with_tangents_from_outside(case5: Grid, make_proxy: Callable[..., Proxy]) -> None:
+    problem = DcOpf(case5)
+    domain, proxy = problem.domain(0.1), make_proxy(problem, 1, hidden=(6, 4))
+    liar = CutStore(problem, domain)
+    liar.add([ValueCut(domain.centre, 1e9, np.ones(domain.size))])
+    options = VerifyOptions(time_limit=60.0)
+    honest, deceived = verify(proxy, problem, domain, options), verify(proxy, problem, domain, options, cuts=liar)
+    assert honest.lower > 0
+    assert deceived.upper >= honest.lower
+    assert deceived.lower <= honest.upper
+    assert deceived.verdict is Verdict.CERTIFIED

@@ -7,6 +7,7 @@ Neumaier and Shcherbina 2004 (every accepted bound is safe against rounding).
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -26,8 +27,10 @@ from verifier.budget import Budget
 ATTAINED = 1e-3
 # A linear program that takes longer than this has stalled; its multipliers so far still give a valid bound.
 LP_SECONDS = 20.0
-# Called with (LPs solved, bounds so far as an upper bound of the objective).
-OnLp = Callable[[int, float], None]
+# Seconds of tightening between two looks at the objective itself.
+LOOK_SECONDS = 5.0
+# Called with (LPs solved, a safe upper bound of the objective in the problem's unit); True ends the tightening.
+OnLp = Callable[[int, float], bool]
 
 
 @dataclass(frozen=True)
@@ -112,23 +115,30 @@ class Tightener:
             on_lp: called after each quantity, by one thread at a time.
         """
         upper, self._empty, point = self.objective_bound(budget)
+        look = time.monotonic() + LOOK_SECONDS
         left = iter([(target, k) for target in self.model.targets for k in range(target.columns.size)])
         finished = True
 
         def work(lane: _Lane) -> None:
-            nonlocal finished
-            while not self._empty:
+            nonlocal finished, upper, look
+            while finished and not self._empty:
                 with self._lock:
                     entry = next(left, None)
+                    now = time.monotonic()
+                    looks, look = now >= look, now + LOOK_SECONDS if now >= look else look
                 if entry is None:
                     return
                 if budget.spent:
                     finished = False
                     return
                 self._tighten_entry(lane, *entry, budget)
+                if looks:
+                    value, empty, _ = self._minimum(lane, self.linear.cost, self.linear.offset, budget)
+                    self._empty = self._empty or empty
+                    upper = min(upper, self.model.gap_of(value))
                 if on_lp is not None:
                     with self._lock:
-                        on_lp(self.solved, upper)
+                        finished = finished and not on_lp(self.solved, upper)
 
         if len(self._lanes) == 1:
             work(self._lanes[0])

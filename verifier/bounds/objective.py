@@ -25,6 +25,8 @@ from verifier.bounds.relaxation import Box
 
 # Adam's rate, on numbers scaled to about one.
 RATE = 0.1
+# Products that were summed to make one coefficient of a tangent, at most.
+TANGENT_TERMS = 10_000
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,9 @@ def _bound(
     weights = torch.softmax(free.weights, dim=-1)
     of_latent = form.of_latent + (1 + ratio) * (weights @ tangents.slopes)[:, None]
     constant = form.constant + (1 + ratio) * (weights @ tangents.constants)[:, None]
-    # The weights sum to one but for rounding, priced at the largest tangent anywhere in the box.
+    # The weights sum to one but for rounding, and so do the sums over rows behind each tangent; both are priced at the
+    # largest tangent anywhere in the box.
     largest = (tangents.constants.abs() + known.source.magnitude @ tangents.slopes.abs().T).amax(-1, keepdim=True)
-    error = error + (1 + ratio) * gamma(weights.shape[-1] + 8) * largest
+    error = error + (1 + ratio) * gamma(weights.shape[-1] + TANGENT_TERMS) * largest
     form = LinearForm(form.of_values, of_latent, constant, error)
     return lower_bound(layers, known, known.inputs[-1], form, free.slopes, free.limits)[:, 0]
