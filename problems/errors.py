@@ -7,6 +7,10 @@ class CaseError(CertigapError, ValueError):
     """A grid case cannot be read, or describes a grid that cannot be dispatched."""
 
 
+class InstanceError(CertigapError, ValueError):
+    """A problem instance cannot be read, or its numbers describe no problem."""
+
+
 class DomainError(CertigapError, ValueError):
     """A domain is empty, or every input in it makes the problem infeasible."""
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from problems.dcopf import DcOpf
 from problems.grid import load_grid
+from problems.knapsack_instances import read_knapsack
+from problems.parametric import ParametricProblem
 from proxies.dcopf import dcopf_problem, dcopf_proxy, infer_specs
-from proxies.errors import ModelFileError
+from proxies.errors import ModelFileError, ProxyError
 from proxies.files import load_network
-from proxies.manifest import DcOpfSpec, Manifest
+from proxies.knapsack import knapsack_manifest, knapsack_problem, knapsack_proxy
+from proxies.layers import Layer
+from proxies.manifest import DcOpfSpec, KnapsackSpec, Manifest
 from proxies.proxy import Proxy
 
 InputUnit = Literal["MW", "pu"]
@@ -32,7 +37,7 @@ class LoadedProxy:
     """
 
     proxy: Proxy
-    problem: DcOpf
+    problem: ParametricProblem
     sha256: str
     onnx: bytes | None
     notes: tuple[str, ...]
@@ -48,41 +53,73 @@ def load_proxy(
 
     Args:
         path: an ONNX or safetensors file.
-        case: a PGLib name or a `.m` file, instead of the manifest's; needed where there is no manifest.
+        case: a PGLib name or a `.m` file (for a knapsack proxy: a JSON instance), instead of the manifest's; needed
+            where there is no manifest, and then a PGLib name or a `.m` file.
         input_unit, output_unit: of the network, instead of the manifest's; MW where nobody says.
 
     Raises:
         ModelFileError: the file cannot be read, or no case is known.
-        CaseError: the case cannot be read.
-        ProxyError: network and case do not fit.
+        CaseError, InstanceError: the case cannot be read.
+        ProxyError: network and case do not fit, or a unit was given for a problem without units.
     """
     path = Path(path)
     network, manifest = load_network(path)
-    notes = []
+    notes: tuple[str, ...] = ()
+    if manifest is not None and isinstance(manifest.problem, KnapsackSpec):
+        proxy, problem = _knapsack(network, manifest, manifest.problem, path, case, (input_unit, output_unit))
+    else:
+        proxy, problem, notes = _dcopf(network, manifest, path, case, input_unit, output_unit)
+    data = path.read_bytes()
+    onnx = None if path.suffix.lower() == ".safetensors" or data[8:9] == b"{" else data
+    return LoadedProxy(proxy, problem, hashlib.sha256(data).hexdigest(), onnx, notes)
+
+
+def _knapsack(
+    network: Sequence[Layer],
+    manifest: Manifest,
+    spec: KnapsackSpec,
+    path: Path,
+    case: str | None,
+    units: tuple[str | None, str | None],
+) -> tuple[Proxy, ParametricProblem]:
+    if units != (None, None):
+        raise ProxyError(f"{path.name} is a knapsack proxy, whose inputs and outputs have no unit to choose")
+    problem = knapsack_problem(spec) if case is None else read_knapsack(case)
+    if case is not None:
+        manifest = manifest.model_copy(update={"problem": knapsack_manifest(problem).problem})
+    return knapsack_proxy(network, manifest, problem), problem
+
+
+def _dcopf(
+    network: Sequence[Layer],
+    manifest: Manifest | None,
+    path: Path,
+    case: str | None,
+    input_unit: InputUnit | None,
+    output_unit: OutputUnit | None,
+) -> tuple[Proxy, ParametricProblem, tuple[str, ...]]:
     if manifest is None:
         if case is None:
             raise ModelFileError(f"{path.name} has no manifest, so its grid is unknown; name the case with --case")
         problem = DcOpf(load_grid(case))
         reads, writes = infer_specs(network, problem.grid, input_unit or "MW", output_unit or "MW")
         manifest = Manifest(problem=DcOpfSpec(case=case), input=reads, output=writes)
-        notes.append(
+        note = (
             f"{path.name} has no manifest: it was taken to read {reads.unit} at the {reads.at} and to write "
             f"{'fractions of the range' if writes.unit == 'fraction' else writes.unit} for the {writes.of}"
         )
-    else:
-        spec = manifest.problem
-        beside = path.parent / spec.case
-        name = case or (str(beside) if spec.case.endswith(".m") and beside.is_file() else spec.case)
-        problem = dcopf_problem(spec, name)
-        manifest = manifest.model_copy(
-            update={
-                "problem": spec.model_copy(update={"case": name}),
-                "input": manifest.input.model_copy(update={"unit": input_unit or manifest.input.unit}),
-                "output": manifest.output.model_copy(update={"unit": output_unit or manifest.output.unit}),
-            }
-        )
-    data = path.read_bytes()
-    onnx = None if path.suffix.lower() == ".safetensors" or data[8:9] == b"{" else data
-    return LoadedProxy(
-        dcopf_proxy(network, manifest, problem), problem, hashlib.sha256(data).hexdigest(), onnx, tuple(notes)
+        return dcopf_proxy(network, manifest, problem), problem, (note,)
+    spec = manifest.problem
+    if not isinstance(spec, DcOpfSpec):
+        raise ModelFileError(f"{path.name} is a proxy for the problem {spec.kind!r}, which cannot be loaded")
+    beside = path.parent / spec.case
+    name = case or (str(beside) if spec.case.endswith(".m") and beside.is_file() else spec.case)
+    problem = dcopf_problem(spec, name)
+    manifest = manifest.model_copy(
+        update={
+            "problem": spec.model_copy(update={"case": name}),
+            "input": manifest.input.model_copy(update={"unit": input_unit or manifest.input.unit}),
+            "output": manifest.output.model_copy(update={"unit": output_unit or manifest.output.unit}),
+        }
     )
+    return dcopf_proxy(network, manifest, problem), problem, ()

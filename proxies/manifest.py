@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from proxies.errors import ModelFileError
 
@@ -26,6 +27,27 @@ class DcOpfSpec(_Strict):
     angle_limits: bool = False
 
 
+class KnapsackSpec(_Strict):
+    """The knapsack instance itself: n nominal item values, integer weights and the nominal capacity."""
+
+    kind: Literal["knapsack"] = "knapsack"
+    name: str
+    values: tuple[float, ...]
+    weights: tuple[int, ...]
+    capacity: float
+
+
+def _kind(spec: object) -> str:
+    """Return a problem's kind; "dcopf" where a manifest does not say."""
+    return str(spec.get("kind", "dcopf") if isinstance(spec, Mapping) else getattr(spec, "kind", "dcopf"))
+
+
+ProblemSpec = Annotated[
+    Annotated[DcOpfSpec, Tag("dcopf")] | Annotated[KnapsackSpec, Tag("knapsack")], Discriminator(_kind)
+]
+Repair = Literal["clamp", "hypersimplex", "sort_prefix", "sort_skip"]
+
+
 class InputSpec(_Strict):
     """What the network reads: demand in MW or per unit, at every bus or only at those with a load in the case."""
 
@@ -43,22 +65,33 @@ class OutputSpec(_Strict):
 class Manifest(_Strict):
     """Schema version, problem, units, and the repair layers that the network's output enters.
 
+    A knapsack network reads the item values and the capacity as they are and writes a score an item: there, `input`
+    and `output` do not apply.
+
     Attributes:
         made_by: the command that made the file, for the record.
     """
 
     schema_version: Literal["certigap.proxy/1"] = Field(default=SCHEMA, alias="schema")
-    problem: DcOpfSpec
+    problem: ProblemSpec
     input: InputSpec = InputSpec()
     output: OutputSpec = OutputSpec()
-    repair: tuple[Literal["clamp", "hypersimplex"], ...] = ("clamp", "hypersimplex")
+    repair: tuple[Repair, ...] = ("clamp", "hypersimplex")
     made_by: str = ""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
+    @model_validator(mode="after")
+    def _units_are_of_dispatch(self) -> Manifest:
+        extra = {"input", "output"} & self.model_fields_set
+        if isinstance(self.problem, KnapsackSpec) and extra:
+            raise ValueError(f"a knapsack proxy has no {' and no '.join(sorted(extra))} to choose; leave it out")
+        return self
+
     def to_json(self) -> str:
         """Return the manifest as JSON text."""
-        return self.model_dump_json(by_alias=True, indent=2)
+        unused = {"input", "output"} if isinstance(self.problem, KnapsackSpec) else None
+        return self.model_dump_json(by_alias=True, indent=2, exclude=unused)
 
 
 def parse_manifest(text: str | bytes, source: str | Path) -> Manifest:
@@ -71,5 +104,7 @@ def parse_manifest(text: str | bytes, source: str | Path) -> Manifest:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the top level"
+        # The second part of a place inside the problem is the kind that was looked for: no part of the text.
+        place = [part for k, part in enumerate(first["loc"]) if not (k == 1 and first["loc"][0] == "problem")]
+        where = ".".join(str(part) for part in place) or "the top level"
         raise ModelFileError(f"the manifest in {source} is wrong at {where}: {first['msg']}") from error

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from problems.domain import Domain
 from proxies.errors import ProxyError
-from proxies.layers import Affine, Hypersimplex, Layer
+from proxies.layers import Affine, Layer
 from proxies.manifest import Manifest
 
 
@@ -85,12 +85,8 @@ def latent_layers(proxy: Proxy, domain: Domain) -> list[Layer]:
             last = fused[-1]
             if isinstance(layer, Affine) and isinstance(last, Affine):
                 fused[-1] = Affine(_times(layer, last.matrix), layer(last.bias[None], shift)[0])
-            elif isinstance(layer, Hypersimplex):
-                weight = layer.demand_weight @ matrix
-                constant = layer.demand_weight @ shift + layer.demand_constant
-                fused.append(Hypersimplex(layer.lower, layer.upper, weight, constant))
             elif isinstance(layer, Layer):
-                fused.append(layer)
+                fused.append(layer.on_latent(matrix, shift))
     return fused
 
 

@@ -1,5 +1,5 @@
 """Exact mixed-integer encodings; importing the package registers every family of problems."""
 
-from encoding import dcopf
+from encoding import dcopf, knapsack, sort_repair
 
-__all__ = ["dcopf"]
+__all__ = ["dcopf", "knapsack", "sort_repair"]

@@ -38,7 +38,8 @@ def encode(
         block: an empty Pyomo block, which gets the layer's variables and rows.
         inputs: (n_in,) the values that enter the layer.
         source: (n_w,) the proxy's own input, for repair layers that read it.
-        bounds: "input" and "output" intervals of the layer, and "shift" for a hypersimplex layer.
+        bounds: "input" and "output" intervals of the layer, "source" of the proxy's own input where a layer reads it,
+            and "shift" for a hypersimplex layer.
         style: which encoding, where a layer has several.
 
     Raises:
@@ -308,7 +309,7 @@ def encode_layers(
         after = bounds[input_key(k + 1)]
         if isinstance(layer, Affine) and k + 1 < len(layers):
             after = settled(layers[k + 1], after)
-        local = {"input": bounds[input_key(k)], "output": after}
+        local = {"input": bounds[input_key(k)], "output": after, "source": bounds.box}
         if shift_key(k) in bounds:
             local["shift"] = bounds[shift_key(k)]
         encoded = encode(layer, part, values, source, local, style)

@@ -43,6 +43,10 @@ class Hypersimplex(Layer):
     def forward(self, h: Tensor, x: Tensor) -> Tensor:
         return hypersimplex(h, x @ self.demand_weight + self.demand_constant, self.lower, self.upper)
 
+    def on_latent(self, matrix: Tensor, shift: Tensor) -> Hypersimplex:
+        weight, constant = self.demand_weight @ matrix, self.demand_weight @ shift + self.demand_constant
+        return Hypersimplex(self.lower, self.upper, weight, constant)
+
     def output_size(self, input_size: int) -> int:
         if input_size != self.lower.numel():
             raise ProxyError(f"a hypersimplex layer takes {self.lower.numel()} values but gets {input_size}")

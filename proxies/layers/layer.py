@@ -17,6 +17,10 @@ class Layer(nn.Module):
     def forward(self, h: Tensor, x: Tensor) -> Tensor:
         """Return the layer's output ((batch, n_out)) for h ((batch, n_in)) and the proxy's input x ((batch, n_x))."""
 
+    def on_latent(self, matrix: Tensor, shift: Tensor) -> Layer:
+        """Return the same layer for a proxy that reads w ((n_w,)) instead of x = matrix w + shift."""
+        return self
+
     def output_size(self, input_size: int) -> int:
         """Return n_out for n_in = `input_size`; raises ProxyError where the layer cannot take that many."""
         return input_size

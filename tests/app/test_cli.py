@@ -6,8 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from app.cli.main import run
+from problems.knapsack_instances import random_knapsack
+from proxies.files import save_network
+from proxies.knapsack import knapsack_manifest
+from proxies.layers import Affine
 from proxies.onnx_io import write_onnx
 from tests.shipped import FOLDER, shipped
 
@@ -139,3 +144,13 @@ def test_doctor_lists_the_solvers(capsys: pytest.CaptureFixture[str]) -> None:
 def test_senseless_questions_are_refused(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["verify", RAW, *arguments]) >= 64
     assert says in capsys.readouterr().err
+
+
+def test_a_knapsack_proxy_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    problem = random_knapsack(3, 0)
+    network = [Affine(torch.ones(3, 4), torch.zeros(3))]
+    model = tmp_path / "knapsack.safetensors"
+    save_network(model, network, knapsack_manifest(problem))
+    assert run(["verify", str(model), "-u", "1%", "-o", str(tmp_path / "out")]) != 0
+    assert "for the problem knapsack" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -12,8 +12,9 @@ from functools import singledispatch
 import torch
 from torch import Tensor
 
-from proxies.layers import Affine, Clamp, Hypersimplex, Layer, Relu
+from proxies.layers import Affine, Clamp, Hypersimplex, Layer, Relu, SortRepair
 from proxies.layers.hypersimplex import shift_to_demand
+from proxies.layers.sort_repair import certainly_before
 from solvers.safe_bound import gamma
 
 
@@ -102,6 +103,28 @@ def _(layer: Hypersimplex, box: Box, source: Box) -> tuple[Box, Box | None]:
     return out, shift
 
 
+@propagate.register
+def _(layer: SortRepair, box: Box, source: Box) -> tuple[Box, Box | None]:
+    """1 where all items that may come before leave room; 0 where those that certainly come before leave none."""
+    weights = layer.weights.to(box.lower)
+    least, most = _capacity(layer, source)
+    before = certainly_before(box.lower, box.upper).to(box.lower)
+    others = 1.0 - torch.eye(weights.numel(), dtype=before.dtype, device=before.device)
+    may_precede = (1.0 - before.transpose(-1, -2)) * others
+    in_ = weights + torch.einsum("bji,j->bi", may_precede, weights) <= least
+    must_precede = torch.einsum("bji,j->bi", before, weights) if layer.greedy == "prefix" else 0.0
+    out = weights + must_precede > most
+    return Box(in_.to(box.lower), (~out).to(box.lower)), None
+
+
+def _capacity(layer: SortRepair, source: Box) -> tuple[Tensor, Tensor]:
+    """Return the limits of the capacity ((batch, 1) each), rounded outward."""
+    a, c = layer.capacity_weight.to(source.lower), layer.capacity_constant.to(source.lower)
+    ends = torch.stack([a * source.lower, a * source.upper])
+    error = gamma(a.numel() + 2) * (source.magnitude @ a.abs() + c.abs())
+    return (ends.amin(0).sum(-1) + c - error)[:, None], (ends.amax(0).sum(-1) + c + error)[:, None]
+
+
 def _extreme_outputs(
     own: Tensor, others: Tensor, demand: Tensor, low: Tensor, high: Tensor, error: Tensor, sign: float
 ) -> Tensor:
@@ -170,6 +193,13 @@ def _(layer: Hypersimplex, box: Box, shift: Box | None, slope: Tensor | None) ->
         lines.high_slope,
         lines.high_cut + lines.high_slope * shift.upper,
     )
+
+
+@relax.register
+def _(layer: SortRepair, box: Box, shift: Box | None, slope: Tensor | None) -> Lines:
+    """A choice jumps between 0 and 1: no line says more than that. Its interval rule says which entries are fixed."""
+    zero = torch.zeros_like(box.lower)
+    return Lines(zero, zero, zero, torch.ones_like(zero))
 
 
 def _clamp_lines(below: Box, above: Box, lo: Tensor, hi: Tensor) -> Lines:

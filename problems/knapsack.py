@@ -1,0 +1,181 @@
+"""Knapsack: the most valuable choice of items within a capacity, where item values and the capacity are the inputs.
+
+Source: Chen et al. 2024 (compact optimality verification), eq. (10), (20), section 7; the recursion is Bellman's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+from problems.domain import Domain
+from problems.errors import DomainError, InputError, InstanceError
+from problems.interval import Interval, Vector
+from problems.parametric import ParametricProblem
+from solvers.errors import SolverFailedError
+from solvers.linear_model import LinearModel
+from solvers.registry import open_session
+from solvers.session import Status
+
+# The recursion keeps one byte an item and unit of capacity: this many are 2 GB.
+LARGEST_TABLE = 2_000_000_000
+# Totals of integer weights below this are exact in float64, with room to spare.
+LARGEST_TOTAL_WEIGHT = 2**50
+
+
+@dataclass(frozen=True)
+class Knapsack(ParametricProblem):
+    """P(v, C): min -v'y  s.t.  weights'y <= C, y in {0, 1}^n.
+
+    The input x is the n item values, then the capacity C, which need not be an integer.
+
+    Attributes:
+        name: of the instance.
+        values: (n,) nominal item values, not negative.
+        weights: (n,) positive integers.
+        capacity: nominal capacity, in the unit of the weights, not negative.
+    """
+
+    name: str
+    values: Vector
+    weights: NDArray[np.int64]
+    capacity: float
+
+    kind = "knapsack"
+    unit = "value"
+
+    def __post_init__(self) -> None:
+        values, weights = (np.asarray(part, dtype=np.float64) for part in (self.values, self.weights))
+        if values.ndim != 1 or values.size == 0 or values.shape != weights.shape:
+            raise InstanceError(
+                f"{self.name}: there are {values.size} values and {weights.size} weights; give one of each an item"
+            )
+        if not (np.isfinite(values).all() and (values >= 0).all()):
+            raise InstanceError(f"{self.name}: item values must be finite and not negative")
+        whole = np.isfinite(weights).all() and (weights == np.floor(weights)).all() and (weights >= 1).all()
+        if not whole or float(weights.sum()) > LARGEST_TOTAL_WEIGHT:
+            raise InstanceError(f"{self.name}: weights must be positive integers; multiply or round them")
+        if not (np.isfinite(self.capacity) and self.capacity >= 0):
+            raise InstanceError(f"{self.name}: the capacity is {self.capacity}; it must be finite and not negative")
+        # No domain asks for more than twice the nominal capacity.
+        if values.size * (min(2 * self.capacity, float(weights.sum())) + 1) > LARGEST_TABLE:
+            raise InstanceError(
+                f"{self.name}: an exact solve would need more than {LARGEST_TABLE / 1e9:.0f} GB; use a coarser unit "
+                "of weight"
+            )
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "weights", weights.astype(np.int64))
+        object.__setattr__(self, "capacity", float(self.capacity))
+
+    @property
+    def items(self) -> int:
+        """Number of items, n."""
+        return int(self.values.size)
+
+    @property
+    def input_size(self) -> int:
+        return self.items + 1
+
+    @property
+    def decision_size(self) -> int:
+        return self.items
+
+    @cached_property
+    def nominal(self) -> Vector:
+        """(n + 1,) the input at u = 0."""
+        return np.append(self.values, self.capacity)
+
+    def domain(self, u: float) -> Domain:
+        """Return the inputs whose every entry is within (1 +- u) of its nominal value; the latent vector is x itself.
+
+        Raises:
+            DomainError: u is not in [0, 1).
+        """
+        if not 0 <= u < 1:
+            raise DomainError(f"u = {u} is not a share between 0 and 1; write 5 % as 0.05")
+        box = Interval((1 - u) * self.nominal, (1 + u) * self.nominal)
+        names = (*(f"value[{i}]" for i in range(self.items)), "capacity")
+        identity = sparse.csr_array(sparse.eye_array(self.input_size))
+        return Domain(box, identity, np.zeros(self.input_size), (), names)
+
+    def objective(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return minus the total value of the chosen items ((batch,))."""
+        return -(x[:, :-1] * y).sum(-1)
+
+    def infeasibility(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the largest of: weight above the capacity, distance of an entry from 0 and 1 ((batch,))."""
+        weights = torch.as_tensor(self.weights, dtype=y.dtype, device=y.device)
+        overweight = torch.relu(y @ weights - x[:, -1])
+        fraction = torch.minimum(y.abs(), (y - 1).abs()).amax(-1)
+        return torch.maximum(overweight, fraction)
+
+    @property
+    def objective_scale(self) -> float:
+        return float(self.values.max()) or 1.0
+
+    def solve(self, x: Vector) -> tuple[float, Vector]:
+        """Solve P(x) by dynamic programming over the integer capacities up to floor(C), exact to rounding of values.
+
+        Raises:
+            InputError: x has the wrong shape, is not finite, or its capacity is negative.
+        """
+        values, room = self._checked(x)
+        best = np.zeros(room + 1)
+        taken = np.zeros((self.items, room + 1), dtype=bool)
+        for i, (value, weight) in enumerate(zip(values.tolist(), self.weights.tolist())):
+            if weight > room:
+                continue
+            with_item = best[: room + 1 - weight] + value
+            taken[i, weight:] = with_item > best[weight:]
+            best[weight:] = np.maximum(best[weight:], with_item)
+        chosen = np.zeros(self.items)
+        for i in range(self.items - 1, -1, -1):
+            if taken[i, room]:
+                chosen[i] = 1.0
+                room -= int(self.weights[i])
+        return float(-(values @ chosen)), chosen
+
+    def solve_by_milp(self, x: Vector, solver: str = "highs") -> tuple[float, Vector]:
+        """Solve P(x) as a mixed-integer program: an independent check of `solve`, with the same result and errors.
+
+        Raises:
+            SolverFailedError: the solver did not prove an optimum.
+        """
+        values, room = self._checked(x)
+        model = LinearModel(
+            cost=-values,
+            matrix=sparse.csr_array(self.weights[None].astype(np.float64)),
+            row_lower=np.array([-np.inf]),
+            row_upper=np.array([float(room)]),
+            column_lower=np.zeros(self.items),
+            column_upper=np.ones(self.items),
+            integer=np.ones(self.items, dtype=bool),
+        )
+        with open_session(solver, model) as session:
+            solution = session.solve(mip_gap=0.0)
+        if solution.status is not Status.OPTIMAL or solution.x is None:
+            raise SolverFailedError(f"{self.name}: the knapsack program ended as {solution.status.value}")
+        chosen = np.round(solution.x)
+        return float(-(values @ chosen)), chosen
+
+    def _checked(self, x: Vector) -> tuple[Vector, int]:
+        """Return the values and the integer capacity, which is never more than all items weigh."""
+        x = np.asarray(x, dtype=np.float64)
+        if x.shape != (self.input_size,) or not np.isfinite(x).all():
+            raise InputError(f"{self.name}: an input is {self.items} finite values and a capacity, not shape {x.shape}")
+        if x[-1] < 0:
+            raise InputError(f"{self.name}: a capacity of {x[-1]} leaves no feasible choice, not even the empty one")
+        return x[:-1], int(min(np.floor(x[-1]), self.weights.sum()))
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(f"{self.kind} {self.items}".encode())
+        digest.update(self.nominal.astype("<f8").tobytes())
+        digest.update(self.weights.astype("<i8").tobytes())
+        return digest.hexdigest()
