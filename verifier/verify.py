@@ -186,7 +186,7 @@ class _Verification:
             return
         value = polisher.value_at(self.witness.latent, self.budget)
         replayed = self.witness.proxy_cost - (1 + ratio) * self.witness.optimal_cost
-        if value is not None and abs(value - replayed) > MODEL_AGREEMENT * self.witness.proxy_cost:
+        if value is not None and abs(value - replayed) > MODEL_AGREEMENT * abs(self.witness.proxy_cost):
             self.unsound = True
             self._note(f"the model gives {value:.8g} at the witness, its replay {replayed:.8g}: please report this")
 

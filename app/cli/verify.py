@@ -89,7 +89,9 @@ def verify(
         style=style,
         bounds=bounds,
         rounds=rounds,
-        attack=AttackOptions(attack_style, seconds=attack_seconds, rounds=6 if attack_seconds > 0 else 0),
+        attack=AttackOptions(
+            attack_style, seconds=attack_seconds, rounds=AttackOptions.rounds if attack_seconds > 0 else 0
+        ),
         split=split,
         workers=workers or len(os.sched_getaffinity(0)),
         seed=seed,
