@@ -10,13 +10,13 @@ is marked with ">=". Instances that the default does not close are left out of t
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from record import Record, load_shipped, number, ratio, table
+from record import parser as shared_parser
 
 from proxies.load import LoadedProxy
 from verifier.attack import AttackOptions
@@ -30,8 +30,6 @@ PAPER = "paper's recipe"
 # Two certified intervals of one instance must meet, to this share: the solvers' own tolerances.
 AGREEMENT = 1e-6
 Row = dict[str, Any]
-# Options of later versions; a variant that needs one that is missing is told as such.
-_KNOWN = {entry.name for entry in fields(VerifyOptions)}
 
 
 # Variant: what is changed. The paper's recipe has interval bounds, one round of LP tightening, clamps of two ReLUs, and
@@ -57,16 +55,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def missing_options(variant: str) -> list[str]:
-    """Return the options that a variant needs and this version does not have."""
-    return sorted(set(VARIANTS[variant]) - _KNOWN)
-
-
 def measure(loaded: LoadedProxy, u: int, variant: str, options: VerifyOptions) -> Row:
     """Verify one proxy at one u with one variant of the options."""
-    missing = missing_options(variant)
-    if missing:
-        return {"missing": f"this version has no option {', '.join(missing)}"}
     chosen = replace(options, **VARIANTS[variant])
     result = verify(loaded.proxy, loaded.problem, loaded.problem.domain(u / 100), chosen)
     return {
@@ -87,7 +77,7 @@ def contradictions(rows: list[Row]) -> list[str]:
     """Return a sentence for every instance of which two variants certified intervals that do not meet."""
     found = []
     for proxy, u in _instances(rows):
-        known = [row for row in rows if (row["proxy"], row["u"]) == (proxy, u) and "missing" not in row]
+        known = [row for row in rows if (row["proxy"], row["u"]) == (proxy, u)]
         lower = max(known, key=lambda row: row["lower"])
         upper = min(known, key=lambda row: np.inf if row["upper"] is None else row["upper"])
         if upper["upper"] is not None and lower["lower"] > upper["upper"] * (1 + AGREEMENT):
@@ -103,7 +93,7 @@ def means(rows: list[Row]) -> list[tuple[str, float, int, int]]:
     base = {(row["proxy"], row["u"]): row for row in rows if row["variant"] == DEFAULT and row["closed"]}
     found = []
     for variant in dict.fromkeys(row["variant"] for row in rows):
-        mine = [row for row in rows if row["variant"] == variant and "missing" not in row]
+        mine = [row for row in rows if row["variant"] == variant]
         pairs = [(row, base[row["proxy"], row["u"]]) for row in mine if (row["proxy"], row["u"]) in base]
         if pairs:
             logs = [np.log(_counted(row) / _counted(first)) for row, first in pairs]
@@ -124,8 +114,6 @@ def _instances(rows: list[Row]) -> list[tuple[str, int]]:
 def line(row: Row, base: Row | None) -> list[Any]:
     """Return the cells of one row, beside the default's row of the same instance."""
     cells = [row["proxy"], row["u"], row["variant"]]
-    if "missing" in row:
-        return [*cells, row["missing"], *["-"] * 7]
     end = "" if row["closed"] else (" *" if row["termination"] == "time_limit" else f" ({row['termination']})")
     times = "-"
     if base is not None and base["closed"]:
@@ -153,11 +141,8 @@ def show(rows: list[Row]) -> str:
 
 def run(arguments: argparse.Namespace) -> list[Row]:
     """Measure every variant of every instance that is not yet in the file, and return all rows."""
-    command = {name: value for name, value in vars(arguments).items() if name != "json"}
     facts = {"tolerance": TOLERANCE, "seed": VerifyOptions().seed, "variants": {k: str(v) for k, v in VARIANTS.items()}}
-    record = Record(arguments.json, command, ["proxy", "u", "variant"], facts)
-    if arguments.resume:
-        record.resume()
+    record = Record.begin(arguments, ["proxy", "u", "variant"], facts)
     options = VerifyOptions(
         tolerance=TOLERANCE,
         time_limit=arguments.time_limit,
@@ -171,7 +156,7 @@ def run(arguments: argparse.Namespace) -> list[Row]:
             for variant in arguments.variants.split(","):
                 key = {"proxy": name, "u": u, "variant": variant, **limits}
                 row = record.find(**key)
-                if row is None or "missing" in row:
+                if row is None:
                     row = record.add({**key, **measure(loaded, u, variant, options)})
                 base = record.find(**{**key, "variant": DEFAULT})
                 print(" | ".join(map(str, line(row, base))), flush=True)
@@ -180,15 +165,10 @@ def run(arguments: argparse.Namespace) -> list[Row]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--proxies", default="case57-raw,case118-raw")
-    made.add_argument("--u", default="1,5,20")
+    made = shared_parser(__doc__, "case57-raw,case118-raw", "1,5,20", 300.0)
     made.add_argument("--variants", default=",".join(VARIANTS))
-    made.add_argument("--time-limit", type=float, default=300.0)
     made.add_argument("--workers", type=int, default=1)
     made.add_argument("--solver", default="highs")
-    made.add_argument("--resume", action="store_true")
-    made.add_argument("--json", type=Path)
     return made
 
 

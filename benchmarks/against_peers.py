@@ -18,13 +18,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
 import torch
 from record import Record, load_shipped, number, ratio, table
+from record import parser as shared_parser
 from torch import nn
 
 from encoding.block import Value, add_columns, is_number
@@ -484,12 +484,9 @@ def _beside(rows: list[Row], row: Row, encoding: str) -> Row | None:
 
 def run(arguments: argparse.Namespace) -> list[Row]:
     """Measure every encoding of every instance that is not yet in the file, and return all rows."""
-    command = {name: value for name, value in vars(arguments).items() if name != "json"}
     peers = arguments.peers.split(",")
     facts = {"mip_gap": MIP_GAP, "peers": {peer: installed(peer) for peer in peers}}
-    record = Record(arguments.json, command, ["proxy", "u", "solver", "encoding"], facts)
-    if arguments.resume:
-        record.resume()
+    record = Record.begin(arguments, ["proxy", "u", "solver", "encoding"], facts)
     for name in arguments.proxies.split(","):
         loaded = load_shipped(name)
         for u in map(int, arguments.u.split(",")):
@@ -510,13 +507,8 @@ def run(arguments: argparse.Namespace) -> list[Row]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--proxies", default="case57-raw")
-    made.add_argument("--u", default="1,5,20")
+    made = shared_parser(__doc__, "case57-raw", "1,5,20", 120.0)
     made.add_argument("--peers", default=",".join(_PACKAGES))
-    made.add_argument("--time-limit", type=float, default=120.0)
-    made.add_argument("--resume", action="store_true")
-    made.add_argument("--json", type=Path)
     return made
 
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import published
 import torch
 from record import Record, case_of, load_shipped, number, ratio, shipped_names, table
+from record import parser as shared_parser
 
 from proxies.load import LoadedProxy
 from verifier.attack import AttackOptions
@@ -32,11 +33,6 @@ TOLERANCE = 0.01
 REACHED = 1 - 1e-6
 BILEVEL = Path(__file__).parent / "compact_vs_bilevel.json"
 Row = dict[str, Any]
-
-
-def has_start() -> bool:
-    """Return whether this version can hand the attack's witness to the MILP solver."""
-    return any(entry.name == "use_start" for entry in fields(VerifyOptions))
 
 
 def measure(loaded: LoadedProxy, u: int, options: VerifyOptions) -> Row:
@@ -78,11 +74,9 @@ def milp_alone(loaded: LoadedProxy, u: int, options: VerifyOptions, goal: float)
 
 def warm_start(loaded: LoadedProxy, u: int, options: VerifyOptions) -> Row:
     """Solve one MILP after the attack, with and without its witness as a start (the paper's Table 5)."""
-    if not has_start():
-        return {"missing": "this version has no option use_start"}
     found = {}
     for name, use_start in (("without", False), ("with", True)):
-        chosen = replace(one_milp(options), **{"use_start": use_start})
+        chosen = replace(one_milp(options), use_start=use_start)
         found[name] = _outcome(verify(loaded.proxy, loaded.problem, loaded.problem.domain(u / 100), chosen))
     return found
 
@@ -223,9 +217,6 @@ def _starts(rows: list[Row]) -> str:
         theirs = ["-"] * 3 if paper is None else [number(value, ",.2f") for value in paper]
         alone = number((row.get("milp_alone") or {}).get("lower"))
         cells = [row["proxy"], row["u"], number(row["attack_lower"]), alone]
-        if "missing" in found:
-            lines.append([*cells, found["missing"], *["-"] * 6, *theirs])
-            continue
         both = [found["without"], found["with"]]
         for part in both:
             cells += [number(part["lower"]), number(part["upper"]), seconds(part)]
@@ -270,10 +261,7 @@ def bilevel_ratios(path: Path = BILEVEL, solver: str = "highs") -> dict[publishe
 
 def run(arguments: argparse.Namespace) -> list[Row]:
     """Measure every proxy at every u that is not yet in the file, and return all rows."""
-    command = {name: value for name, value in vars(arguments).items() if name != "json"}
-    record = Record(arguments.json, command, ["proxy", "u"], {"tolerance": TOLERANCE, "seed": VerifyOptions().seed})
-    if arguments.resume:
-        record.resume()
+    record = Record.begin(arguments, ["proxy", "u"], {"tolerance": TOLERANCE, "seed": VerifyOptions().seed})
     options = VerifyOptions(tolerance=TOLERANCE, time_limit=arguments.time_limit, workers=arguments.workers)
     extra = replace(options, time_limit=arguments.extra_limit)
     for name in arguments.proxies.split(","):
@@ -295,22 +283,17 @@ def run(arguments: argparse.Namespace) -> list[Row]:
 
 def _wants(row: Row, name: str, limit: float) -> bool:
     """Return whether an extra column is missing, or was measured with another limit."""
-    return name not in row or row[f"{name}_limit"] != limit or "missing" in row[name]
+    return name not in row or row[f"{name}_limit"] != limit
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--proxies", default=",".join(shipped_names()))
-    made.add_argument("--u", default="0,1,2,5,10,20")
-    made.add_argument("--time-limit", type=float, default=600.0)
+    made = shared_parser(__doc__, ",".join(shipped_names()), "0,1,2,5,10,20", 600.0)
     made.add_argument("--extra-limit", type=float, default=600.0, help="seconds of each extra MILP")
     made.add_argument("--workers", type=int, default=2)
     made.add_argument("--quick", action="store_true")
     made.add_argument("--milp-alone", action="store_true")
     made.add_argument("--warm-start", action="store_true")
-    made.add_argument("--resume", action="store_true")
-    made.add_argument("--json", type=Path)
     return made
 
 

@@ -127,10 +127,9 @@ def _line(row: dict[str, Any]) -> str:
 
 def _parts(domain: Domain, count: int, device: str) -> Box:
     """Return `count` (a power of two) equal parts of the domain's box, halved along the latents of largest reach."""
-    reach = np.asarray(abs(domain.matrix).sum(axis=0)).ravel()
     boxes = [domain.box]
     while len(boxes) < count:
-        axis = int(np.argmax(reach * boxes[0].width))
+        axis = int(np.argmax(replace(domain, box=boxes[0]).reach))
         boxes = [half.box for box in boxes for half in replace(domain, box=box).split(axis)]
     lower, upper = (np.stack([getattr(box, end) for box in boxes]) for end in ("lower", "upper"))
     return Box(torch.as_tensor(lower, device=device), torch.as_tensor(upper, device=device))

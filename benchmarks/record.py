@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -56,6 +57,17 @@ def plain(value: Any) -> Any:
     return value
 
 
+def parser(description: str | None, proxies: str, u: str, time_limit: float) -> argparse.ArgumentParser:
+    """Return the command line that scripts with rows by proxy and u share, with their defaults."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--proxies", default=proxies)
+    made.add_argument("--u", default=u)
+    made.add_argument("--time-limit", type=float, default=time_limit)
+    made.add_argument("--resume", action="store_true")
+    made.add_argument("--json", type=Path)
+    return made
+
+
 @dataclass
 class Record:
     """The rows of one benchmark, written to a file after each of them.
@@ -78,6 +90,15 @@ class Record:
         """Read the rows of an earlier run from the file, where there is one."""
         if self.path is not None and self.path.is_file():
             self.rows = json.loads(self.path.read_text())["rows"]
+
+    @classmethod
+    def begin(cls, arguments: argparse.Namespace, key: Sequence[str], facts: Mapping[str, Any]) -> Record:
+        """Return the record of a run with a command line from `parser`, with the earlier rows where it resumes."""
+        command = {name: value for name, value in vars(arguments).items() if name != "json"}
+        record = cls(arguments.json, command, key, facts)
+        if arguments.resume:
+            record.resume()
+        return record
 
     def find(self, **key: Any) -> dict[str, Any] | None:
         """Return the row with these fields, or None."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from encoding.bounds import Bounds, input_key, shift_key
-from encoding.problem import objective_terms, paid_limits
+from encoding.problem import paid_limits
 from problems.interval import Interval, Vector
 from verifier.bounds.crown import LayerBoxes
 from verifier.bounds.objective import Tangents, objective_bounds
@@ -25,8 +25,7 @@ def part_bounds(task: Task, parts: Sequence[Bounds], goal: float) -> Vector | No
     Returns:
         None where the problem has no objective of this form, or no tangent of its value function is known.
     """
-    terms = objective_terms(task.problem, task.domain)
-    if terms is None or task.cuts is None or not len(task.cuts):
+    if task.cuts is None or not len(task.cuts) or task.terms is None:
         return None
     layers = task.layers
     inputs = [_stack([part[input_key(k)] for part in parts]) for k in range(len(layers) + 1)]
@@ -36,7 +35,7 @@ def part_bounds(task: Task, parts: Sequence[Bounds], goal: float) -> Vector | No
     hinges = _stack([paid_limits(task.problem, dict(part.intervals)) for part in parts])
     ratio, _ = task.ratio_and_cutoff(goal)
     tangents = Tangents(*map(torch.as_tensor, task.cuts.affine()))
-    found = objective_bounds(layers, LayerBoxes(inputs, shifts), hinges, terms, tangents, ratio, STEPS)
+    found = objective_bounds(layers, LayerBoxes(inputs, shifts), hinges, task.terms, tangents, ratio, STEPS)
     return np.asarray(found.numpy())
 
 

@@ -10,7 +10,7 @@ from encoding.bilevel import bilevel_model
 from encoding.bounds import Bounds
 from encoding.compact import compact_model
 from encoding.formulation import GapModel
-from encoding.problem import missing_rows
+from encoding.problem import ObjectiveTerms, missing_rows, objective_terms
 from problems.domain import Domain
 from problems.interval import Interval, Vector
 from problems.parametric import ParametricProblem
@@ -46,6 +46,11 @@ class Task:
     def layers(self) -> Sequence[Layer]:
         """The proxy on the latent vector."""
         return latent_layers(self.proxy, self.domain)
+
+    @cached_property
+    def terms(self) -> ObjectiveTerms | None:
+        """The objective by its terms, the same in every part of the domain; None where it has no such form."""
+        return objective_terms(self.problem, self.domain)
 
     @property
     def relative(self) -> bool:

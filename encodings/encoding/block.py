@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
+from numpy.typing import NDArray
 from pyomo.core.expr.numeric_expr import LinearExpression
 
 from problems.interval import Interval, Vector
@@ -103,3 +104,9 @@ def rows(block: pyo.Block, name: str) -> pyo.ConstraintList:
 def numbers(values: Sequence[float]) -> Vector:
     """Return a float array."""
     return np.asarray(values, dtype=np.float64)
+
+
+def transitive_reduction(before: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the pairs of a strict partial order ((n, n)) that no chain of other pairs implies."""
+    through = before.astype(np.float32)
+    return before & ~((through @ through) > 0)

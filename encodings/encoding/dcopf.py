@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyomo.environ as pyo
+import torch
 from numpy.typing import NDArray
 
 from encoding.block import Entry, Value, add_binaries, add_columns, is_number, linear, numbers, rows
@@ -188,15 +189,13 @@ def _(
         float(grid.cost_constant.sum()) / scale,
     )
     block.overload_values = xi
-    sides = (block.high_rows, block.low_rows)
-    optional = {branch: [side[branch] for side in sides if branch in side] for branch in block.branches}
-    return Decision(p, cost, optional=optional)
+    return Decision(p, cost)
 
 
 @missing_rows.register
 def _(problem: DcOpf, domain: Domain, latent: Vector, decision: Vector) -> list[int]:
-    flow = problem.grid.ptdf @ (problem.grid.generator_incidence @ decision - domain.to_input(latent))
-    flow = flow + problem.flow_of_nothing
+    x, y = torch.as_tensor(domain.to_input(latent)), torch.as_tensor(decision)
+    flow = problem.flows(x[None], y[None])[0].numpy()
     beyond = np.maximum(flow - problem.limit.upper, problem.limit.lower - flow)
     return [int(branch) for branch in np.flatnonzero(beyond > VIOLATED)]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyomo.environ as pyo
 from numpy.typing import NDArray
 
-from encoding.block import Value, add_binaries, is_number, linear, rows
+from encoding.block import Value, add_binaries, is_number, linear, rows, transitive_reduction
 from encoding.bounds import Bounds
 from encoding.floor import affine_range, floor_of
 from encoding.problem import (
@@ -85,8 +85,7 @@ def dominance(problem: Knapsack, domain: Domain) -> NDArray[np.bool_]:
     index = np.arange(problem.items)
     better &= ~better.T | (index[:, None] < index[None])
     np.fill_diagonal(better, False)
-    through = better.astype(np.float32)
-    return better & ~((through @ through) > 0)
+    return transitive_reduction(better)
 
 
 def item_values(problem: Knapsack, domain: Domain) -> Interval:

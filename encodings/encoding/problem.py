@@ -24,13 +24,11 @@ class Decision:
         values: (n_y,) y.
         cost: c(x, y) in units of the problem's objective_scale.
         targets: quantities worth tightening, under the names that `Bounds` uses.
-        optional: by name, the rows that a model may leave out until a decision violates them.
     """
 
     values: list[Value]
     cost: Any
     targets: dict[str, list[Entry]] = field(default_factory=dict)
-    optional: dict[int, list[Any]] = field(default_factory=dict)
 
 
 @singledispatch

@@ -17,7 +17,17 @@ import pyomo.environ as pyo
 import torch
 from numpy.typing import NDArray
 
-from encoding.block import Encoded, Entry, Value, add_binaries, add_columns, is_number, linear, rows
+from encoding.block import (
+    Encoded,
+    Entry,
+    Value,
+    add_binaries,
+    add_columns,
+    is_number,
+    linear,
+    rows,
+    transitive_reduction,
+)
 from encoding.floor import floor_of
 from encoding.layers import Style, encode
 from problems.interval import Interval, Vector
@@ -136,7 +146,7 @@ def _threshold(block: pyo.Block, items: _Items, y: Sequence[Value]) -> None:
             _add(row, score - t + (t_high - float(lower[i])) * (1 - y[i] - mine))
         if upper[i] > t_low:
             _add(row, t - score + (float(upper[i]) - t_low) * y[i])
-    for a, b in zip(*np.nonzero(_reduced(items.before))):
+    for a, b in zip(*np.nonzero(transitive_reduction(items.before))):
         _add(row, y[a] - y[b] - k.get(int(b), 0.0))
 
 
@@ -160,12 +170,6 @@ def _threshold_range(items: _Items, may_stop: NDArray[np.bool_], all_may_fit: bo
     place = int(np.searchsorted(np.cumsum(weights[order]), items.most, side="right"))
     low = max(low, float(lower[order[min(place, items.count - 1)]]))
     return min(low, high), high
-
-
-def _reduced(before: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the transitive reduction of a strict partial order ((n, n))."""
-    through = before.astype(np.float32)
-    return before & ~((through @ through) > 0)
 
 
 # ----------------------------------------------------------------------------- skip rule, a binary an open pair
