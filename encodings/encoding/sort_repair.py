@@ -33,7 +33,7 @@ from encoding.layers import Style, encode
 from encoding.margin import margin_of
 from problems.interval import Interval, Vector
 from proxies.layers import SortRepair
-from proxies.layers.sort_repair import certainly_before, pairs
+from proxies.layers.sort_repair import certainly_before
 
 
 @dataclass(frozen=True)
@@ -85,21 +85,7 @@ def _(
     else:
         _threshold(block, items, y)
     entries = [Entry(i, value) for i, value in enumerate(inputs) if not is_number(value)]
-    return Encoded(y, {"input": entries, "inner": _differences(block, items, inner, y)})
-
-
-def _differences(block: pyo.Block, items: _Items, inner: Interval, y: Sequence[Value]) -> list[Entry]:
-    """Add the score differences whose sign is open and may matter, and return them."""
-    first, second = (index.numpy() for index in pairs(items.count))
-    undecided = np.array([not is_number(value) for value in y], dtype=bool)
-    opens = (inner.lower < 0) & (inner.upper >= 0) & undecided[first] & undecided[second]
-    some = np.flatnonzero(opens).tolist()
-    difference = pyo.Var(some, bounds={k: (float(inner.lower[k]), float(inner.upper[k])) for k in some})
-    block.add_component("difference", difference)
-    row = rows(block, "differences")
-    for k in some:
-        row.add(difference[k] == items.scores[first[k]] - items.scores[second[k]])
-    return [Entry(k, difference[k], 0.0, 0.0, True) for k in some]
+    return Encoded(y, {"input": entries})
 
 
 def _selections(block: pyo.Block, known: Interval) -> list[Value]:
