@@ -15,7 +15,7 @@ from torch import Tensor
 
 from problems.knapsack import Knapsack
 from proxies.knapsack import knapsack_manifest, knapsack_proxy
-from proxies.layers import Layer
+from proxies.layers import Affine, Layer
 from proxies.layers.sort_repair import Greedy
 from proxies.proxy import Proxy
 from proxies.training import OnCheck, TrainingOptions, TrainingReport, diagonal, exact, fit, perceptron
@@ -36,7 +36,8 @@ def train_knapsack(
     """Train a knapsack proxy and return it in float64; its report validates the root of the mean squared distance.
 
     The network reads values and capacity as they are: its first layer normalises them, its last one turns what the
-    others write into scores, so that an untrained network already orders the items about as at the nominal values.
+    others write into scores, so that an untrained network already orders the items about as at the nominal values. It
+    starts with every ReLU open: value/weight is affine in the input, so a ReLU need only switch where that helps.
 
     Args:
         problem: the instance.
@@ -52,11 +53,9 @@ def train_knapsack(
     spread = _or_one(options.u * ratio)
     nominal = torch.as_tensor(problem.nominal)
     width = _or_one(options.u * nominal)
-    network: list[Layer] = [
-        diagonal(1 / width, -nominal / width),
-        *perceptron(problem.input_size, options.hidden, problem.items),
-        diagonal(spread, ratio),
-    ]
+    middle = perceptron(problem.input_size, options.hidden, problem.items)
+    _open(middle)
+    network = [diagonal(1 / width, -nominal / width), *middle, diagonal(spread, ratio)]
     proxy = knapsack_proxy(network, manifest, problem).float()
     goal = _Distance(torch.as_tensor(problem.weights).float(), _importance(problem, ratio, spread, distance).float())
     report = fit(proxy, goal, problem.domain(options.u), options, on_check)
@@ -66,6 +65,19 @@ def train_knapsack(
 def _or_one(spread: Tensor) -> Tensor:
     """Return the spreads, with 1 for what cannot move."""
     return torch.where(spread > 0, spread, 1.0)
+
+
+@torch.no_grad()
+def _open(layers: list[Layer]) -> None:
+    """Shift the biases so that no ReLU switches for inputs in [-1, 1], and the last layer writes 0 in the middle."""
+    affine = [layer for layer in layers if isinstance(layer, Affine)]
+    middle = torch.zeros_like(affine[0].weight[0])
+    radius = torch.ones_like(middle)
+    for layer in affine[:-1]:
+        radius = layer.weight.abs() @ radius
+        layer.bias.copy_(radius - layer.weight @ middle)
+        middle = radius
+    affine[-1].bias.copy_(-affine[-1].weight @ middle)
 
 
 def _importance(problem: Knapsack, ratio: Tensor, spread: Tensor, distance: Distance) -> Tensor:

@@ -63,7 +63,7 @@ def dcopf(
     with _progress(problem.name, options, lambda cost: f"mean cost {cost:,.0f} $/h") as on_check:
         spec = DcOpfSpec(case=case)
         proxy, report = train_dcopf(problem, spec, options, centred, _command(), on_check)
-    save_network(output, proxy.network, proxy.manifest)
+    save_network(output, proxy.network, proxy.manifest, single=True)
     gaps = sampled_gaps(proxy, problem, problem.domain(options.u), samples, seed=seed + 1, relative=True)
     _say(report, f"mean cost {report.best:,.0f} $/h", gaps, output, u)
 
@@ -94,7 +94,7 @@ def knapsack(
     options = _options(hidden, u, stability, l1, steps, batch, minutes, seed)
     with _progress(problem.name, options, lambda error: f"distance {error:.4g}") as on_check:
         proxy, report = train_knapsack(problem, options, distance, greedy, _command(), on_check)
-    save_network(output, proxy.network, proxy.manifest)
+    save_network(output, proxy.network, proxy.manifest, single=True)
     gaps = _gaps(proxy, problem, options.u, samples, seed + 1)
     _say(report, f"{distance} distance to value/weight {report.best:.4g}", gaps, output, u)
 
