@@ -28,7 +28,7 @@ from record import parser as shared_parser
 from torch import nn
 
 from encoding.block import Value, add_columns, is_number
-from encoding.bounds import Bounds, input_key, shift_key
+from encoding.bounds import Bounds, inner_key, input_key
 from encoding.compact import add_latent, compact_model
 from encoding.formulation import GapModel, finish
 from encoding.layers import encode
@@ -102,8 +102,8 @@ def with_network(question: Question, write: WriteNetwork) -> tuple[GapModel, lis
         block = pyo.Block(concrete=True)
         model.add_component(f"repair{k}", block)
         local = {"input": bounds[input_key(k)], "output": bounds[input_key(k + 1)]}
-        if shift_key(k) in bounds:
-            local["shift"] = bounds[shift_key(k)]
+        if inner_key(k) in bounds:
+            local["inner"] = bounds[inner_key(k)]
         values = encode(question.layers[k], block, values, latent, local, "paper").outputs
     paid = encode_cost(problem, model.cost, domain, latent, values, bounds)
     optimum = encode_optimum(problem, model.optimum, domain, latent)

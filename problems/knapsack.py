@@ -28,6 +28,8 @@ from solvers.session import Status
 LARGEST_TABLE = 2_000_000_000
 # Totals of integer weights below this are exact in float64, with room to spare.
 LARGEST_TOTAL_WEIGHT = 2**50
+# More than the rounding of any sum here, relative.
+ROUNDING = 1e-11
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Knapsack(ParametricProblem):
 
     kind = "knapsack"
     unit = "value"
+    convex = False
 
     def __post_init__(self) -> None:
         values, weights = (np.asarray(part, dtype=np.float64) for part in (self.values, self.weights))
@@ -141,6 +144,15 @@ class Knapsack(ParametricProblem):
                 chosen[i] = 1.0
                 room -= int(self.weights[i])
         return float(-(values @ chosen)), chosen
+
+    def value_range(self, domain: Domain) -> tuple[float, float]:
+        """Return the values at the largest and at the least input: the optimum's value rises with every entry."""
+        matrix, low, high = domain.matrix.toarray(), domain.box.lower, domain.box.upper
+        up, down = np.maximum(matrix, 0.0), np.minimum(matrix, 0.0)
+        # Apart by more than the rounding of these sums.
+        most = (up @ high + down @ low + domain.shift) * (1 + ROUNDING)
+        least = (up @ low + down @ high + domain.shift) * (1 - ROUNDING)
+        return self.solve(np.maximum(most, 0.0))[0] * (1 + ROUNDING), self.solve(np.maximum(least, 0.0))[0]
 
     def solve_by_milp(self, x: Vector, solver: str = "highs") -> tuple[float, Vector]:
         """Solve P(x) as a mixed-integer program: an independent check of `solve`, with the same result and errors.

@@ -18,11 +18,13 @@ class ParametricProblem(ABC):
         kind: the family's name, as in a manifest ("dcopf").
         name: the instance's name, as a user knows it.
         unit: unit of the objective and so of every gap.
+        convex: whether Phi is convex in x (x only moves right-hand sides of a linear program), so that it has tangents.
     """
 
     kind: str
     name: str
     unit: str
+    convex: bool = True
 
     @property
     @abstractmethod
@@ -70,6 +72,10 @@ class ParametricProblem(ABC):
         Raises:
             InputError: P(x) is infeasible.
         """
+
+    def value_range(self, domain: Domain) -> tuple[float, float]:
+        """Return valid limits of Phi over the domain, (-inf, inf) where the problem knows none by itself."""
+        return -np.inf, np.inf
 
     @abstractmethod
     def fingerprint(self) -> str:

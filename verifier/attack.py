@@ -1,9 +1,8 @@
-"""PGA-VFA: projected gradient ascent on the gap, with the value function replaced by its stored tangents.
+"""PGA-VFA: projected gradient ascent on the gap, with the value function replaced by what is known of it.
 
 Source: Chen et al. 2024, section 5, Algorithm 1. Ours differs in its steps (signs of the gradient, shrinking), in its
-starts (corners first), and in that tangents are made where the ascent goes instead of at 50,000 random inputs; the
-paper's own is `verifier.paper_attack`, and `AttackOptions.style` chooses. The surrogate over-states the gap: only a gap
-with an exact Phi counts.
+starts (corners first), and in that it asks for Phi where the ascent goes instead of at 50,000 random inputs; the paper's
+own is `verifier.paper_attack`, and `AttackOptions.style` chooses. Only a gap with an exact Phi counts.
 """
 
 from __future__ import annotations
@@ -23,13 +22,12 @@ from problems.interval import Interval, Vector
 from problems.parametric import ParametricProblem
 from proxies.layers import Layer
 from verifier.budget import Budget
-from verifier.cut_store import CutStore
+from verifier.known_values import KnownValues
 from verifier.paper_attack import paper_climb, value_and_slope
-from verifier.value_function import ValueFunction
 
 # Points whose exact values are found between two looks at the clock.
 BATCH = 128
-# The share of the time that the paper's style may spend on tangents before it climbs.
+# The share of the time that the paper's style may spend on learning before it climbs.
 TANGENT_SHARE = 0.5
 # A part counts as empty when its middle, moved into the domain's cuts, misses them by more than rounding.
 ROUNDING = 1e-12
@@ -47,10 +45,10 @@ class AttackOptions:
         patience: rounds in a row that may bring less than a thousandth before the attack ends.
         steps: gradient steps a round.
         first_step, last_step: length of a step as a share of the box's width.
-        exact: points a round whose gap is computed exactly, and (in our style) whose tangents are stored.
+        exact: points a round whose gap is computed exactly, and (in our style) which are learnt from.
         regions: equal parts of the domain, along the latent with the largest reach, that share the starts; every start
             stays in its part.
-        paper_cuts: random inputs whose tangents the paper's style stores beforehand; the paper took 50,000.
+        paper_cuts: random inputs that the paper's style learns from beforehand; the paper took 50,000.
         seconds: time limit.
         device: where to climb, such as "cuda"; by default a GPU where there is one.
         seed: of the starts.
@@ -90,21 +88,19 @@ OnBest = Callable[[Candidate], None]
 
 
 class Attack:
-    """The state of an attack on one proxy and domain: candidates found, and tangents of the value function.
+    """The state of an attack on one proxy and domain: candidates found, and what is known of the value function.
 
     Args:
         layers: the proxy on the latent vector.
         problem: prices decisions.
         domain: where to look.
-        value_function: exact Phi on (a superset of) the domain.
-        cuts: tangents known beforehand; the attack adds its own to a copy.
+        known: what is known of Phi on (a superset of) the domain; grows.
         device: see `AttackOptions`.
         workers: threads that find exact values; the result does not depend on how many.
 
     Attributes:
         best: the best candidate so far, or None.
         found: the best candidates of the last run, best first.
-        cuts: all tangents so far.
     """
 
     def __init__(
@@ -112,15 +108,12 @@ class Attack:
         layers: Sequence[Layer],
         problem: ParametricProblem,
         domain: Domain,
-        value_function: ValueFunction,
-        cuts: CutStore | None = None,
+        known: KnownValues,
         device: str | None = None,
         workers: int = 1,
     ) -> None:
         self.problem, self.domain = problem, domain
-        self.value_function, self.workers = value_function, workers
-        self.cuts = CutStore(problem, domain) if cuts is None else cuts.copy()
-        self.cuts.check(problem, domain)
+        self.known, self.workers = known, workers
         self.best: Candidate | None = None
         self.found: list[Candidate] = []
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -159,13 +152,13 @@ class Attack:
         rng = np.random.default_rng(options.seed)
         upper = self.domain.project(self.domain.box.upper)
         self._value(np.stack([self.domain.centre, upper]), ratio, on_best)
-        if not len(self.cuts):
+        if not len(self.known):
             self._value(self.domain.sample(options.starts, options.seed), ratio, on_best)
         found: list[Candidate] = []
         since, last = 0, -np.inf
         for turn in range(options.rounds):
-            # Without a tangent no input tried so far has a feasible problem: nothing to climb on.
-            if budget.spent or not len(self.cuts) or since == options.patience:
+            # Where nothing is known no input tried so far has a feasible problem: nothing to climb on.
+            if budget.spent or not len(self.known) or since == options.patience:
                 break
             counts = _shares(options.starts, len(parts))
             starts = [self._starts(part, n, turn, found, rng) for part, n in zip(parts, counts)]
@@ -185,9 +178,9 @@ class Attack:
     def _run_as_paper(
         self, options: AttackOptions, parts: Sequence[Domain], budget: Budget, ratio: float, on_best: OnBest | None
     ) -> None:
-        """Tangents first, then one climb, then exact values: nothing is learned on the way."""
-        self._sample_tangents(options, budget.part(TANGENT_SHARE * budget.left))
-        if not len(self.cuts):
+        """Random inputs first, then one climb, then exact values: nothing is learned on the way."""
+        self._learn_at_random(options, budget.part(TANGENT_SHARE * budget.left))
+        if not len(self.known):
             return
         counts = _shares(options.starts, len(parts))
         starts = [part.sample(n, options.seed + 1 + k) for k, (part, n) in enumerate(zip(parts, counts))]
@@ -199,12 +192,12 @@ class Attack:
         chosen = _distinct(climbed.cpu().numpy()[order], options.exact)
         self.found = sorted(self._value(chosen, ratio, on_best, keep=False), key=lambda c: -c.gap)
 
-    def _sample_tangents(self, options: AttackOptions, budget: Budget) -> None:
-        """Store the tangents at random inputs, once for all runs."""
+    def _learn_at_random(self, options: AttackOptions, budget: Budget) -> None:
+        """Learn from random inputs, once for all runs."""
         points = self.domain.sample(options.paper_cuts, options.seed)
         while self._sampled < len(points) and not budget.spent:
             batch = points[self._sampled : self._sampled + BATCH]
-            self.cuts.add(cut for cut in self.value_function.cuts(batch, self.workers) if cut is not None)
+            self.known.learn(batch, self.workers)
             self._sampled += len(batch)
 
     def _parts(self, count: int) -> list[Domain]:
@@ -255,7 +248,7 @@ class Attack:
     def _answer(self, w: Tensor) -> tuple[Tensor, Tensor]:
         h = w
         for layer in self.layers:
-            h = layer(h, w)
+            h = layer.climbable(h, w)
         return w @ self._matrix + self._shift, h
 
     def tensor(self, values: Vector) -> Tensor:
@@ -263,17 +256,14 @@ class Attack:
         return torch.as_tensor(values, device=self.device)
 
     def _value(self, points: Vector, ratio: float, on_best: OnBest | None, keep: bool = True) -> list[Candidate]:
-        """Compute the exact objective at each point, keep its tangent, and report what is better than the best."""
+        """Compute the exact objective at each point, learn from it, and report what is better than the best."""
         with torch.no_grad():
             costs = self.cost(self.tensor(points)).cpu().numpy()
-        cuts = self.value_function.cuts(points, self.workers)
-        if keep:
-            self.cuts.add(cut for cut in cuts if cut is not None)
         found = []
-        for w, cost, cut in zip(points, costs, cuts):
-            if cut is None:
+        for w, cost, value in zip(points, costs, self.known.learn(points, self.workers, keep)):
+            if np.isinf(value):
                 continue
-            candidate = Candidate(w, float(cost) - (1 + ratio) * cut.value)
+            candidate = Candidate(w, float(cost) - (1 + ratio) * float(value))
             found.append(candidate)
             if self.best is None or candidate.gap > self.best.gap:
                 self.best = candidate
@@ -283,10 +273,10 @@ class Attack:
 
 
 class _Climb:
-    """The surrogate objective with the tangents of now, and the box of every start.
+    """The surrogate objective with what is known now, and the box of every start.
 
     Args:
-        attack: gives costs and tangents.
+        attack: gives costs and what is known.
         parts: where the starts stay.
         counts: starts in each part, which lie one after the other.
         ratio: of Dinkelbach's method.
@@ -298,7 +288,7 @@ class _Climb:
         self._owner = torch.as_tensor(owner, device=attack.device)
         self._low = attack.tensor(np.stack([part.box.lower for part in parts]))
         self._high = attack.tensor(np.stack([part.box.upper for part in parts]))
-        self._constants, self._slopes = map(attack.tensor, attack.cuts.affine())
+        self._estimate = attack.known.estimate(attack.device)
 
     def width(self) -> Tensor:
         """(starts, n_w) of the box of each start."""
@@ -306,7 +296,7 @@ class _Climb:
 
     def surrogate(self, w: Tensor) -> Tensor:
         """Return c(x, pi(x)) - (1 + ratio) Phihat(x) ((batch,)) at latent vectors ((batch, n_w))."""
-        return self._attack.cost(w) - (1 + self._ratio) * (self._constants + w @ self._slopes.T).amax(-1)
+        return self._attack.cost(w) - (1 + self._ratio) * self._estimate(w)
 
     def project(self, w: Tensor, which: Tensor) -> Tensor:
         """Move latent vectors ((batch, n_w)) into the parts of the starts `which` ((batch,))."""

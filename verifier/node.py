@@ -16,7 +16,7 @@ from encoding.bounds import Bounds, from_plain, to_plain
 from encoding.formulation import GapModel
 from problems.interval import Vector
 from solvers.linear_model import ModelSize
-from solvers.registry import open_session_or_default
+from solvers.registry import open_session, open_session_or_default
 from solvers.safe_bound import safe_lower_bound
 from solvers.session import Progress, Status
 from verifier.bounds.obbt import Tightener, mark_cutoff
@@ -258,7 +258,19 @@ class _Expansion:
             )
             return False
         self._take(task.claim(model.gap_of(solution.dual_bound), goal))
+        if task.jumps and solution.x is not None and not self._done:
+            self._offer_clear(bounds, goal, model, solution.x)
         return (lacking and solution.status is Status.OPTIMAL) or (task.relative and self.lower() > before)
+
+    def _offer_clear(self, bounds: Bounds, goal: float, model: GapModel, x: Vector) -> None:
+        """Offer as a witness the best point with the integers of `x` that stays clear of equalities."""
+        clear = self.task.build(self.task.part(bounds.box), bounds, goal, cutoff=False, kept=self.kept, clear=True)
+        whole = np.flatnonzero(model.linear.integer)
+        with open_session("highs", clear.linear.relaxed()) as session:
+            session.set_column_bounds(whole, np.round(x[whole]), np.round(x[whole]))
+            found = session.solve(time_limit=self.budget.left).x
+        if found is not None:
+            self.tell(self.outcome.upper, clear.latent_of(found))
 
     def _start(self, model: GapModel, bounds: Bounds) -> Vector | None:
         """Return the witness as far as the model's columns go, the rest unknown; None where it is not in this part."""

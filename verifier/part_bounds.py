@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from encoding.bounds import Bounds, input_key, shift_key
+from encoding.bounds import Bounds, inner_key, input_key
 from encoding.problem import paid_limits
 from problems.interval import Interval, Vector
 from verifier.bounds.crown import LayerBoxes
@@ -29,13 +29,13 @@ def part_bounds(task: Task, parts: Sequence[Bounds], goal: float) -> Vector | No
         return None
     layers = task.layers
     inputs = [_stack([part[input_key(k)] for part in parts]) for k in range(len(layers) + 1)]
-    shifts = [
-        _stack([part[shift_key(k)] for part in parts]) if shift_key(k) in parts[0] else None for k in range(len(layers))
+    inner = [
+        _stack([part[inner_key(k)] for part in parts]) if inner_key(k) in parts[0] else None for k in range(len(layers))
     ]
     hinges = _stack([paid_limits(task.problem, dict(part.intervals)) for part in parts])
     ratio, _ = task.ratio_and_cutoff(goal)
     tangents = Tangents(*map(torch.as_tensor, task.cuts.affine()))
-    found = objective_bounds(layers, LayerBoxes(inputs, shifts), hinges, task.terms, tangents, ratio, STEPS)
+    found = objective_bounds(layers, LayerBoxes(inputs, inner), hinges, task.terms, tangents, ratio, STEPS)
     return np.asarray(found.numpy())
 
 

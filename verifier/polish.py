@@ -41,7 +41,7 @@ class Polisher:
 
     def __init__(self, task: Task, bounds: Bounds, ratio: float, kept: set[int] | None, solver: str = "highs") -> None:
         self.kept = kept
-        self._build = lambda: task.build(task.domain, bounds, ratio, cutoff=False, kept=self.kept)
+        self._build = lambda: task.build(task.domain, bounds, ratio, cutoff=False, kept=self.kept, clear=True)
         self._missing = task.missing
         self._solver = solver
         self._open()

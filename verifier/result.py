@@ -83,8 +83,8 @@ class Witness:
 
     @property
     def relative_gap(self) -> float:
-        """gap / Phi(x); NaN where Phi(x) is not positive."""
-        return self.gap / self.optimal_cost if self.optimal_cost > 0 else float("nan")
+        """gap / |Phi(x)|; NaN where Phi(x) is 0."""
+        return self.gap / abs(self.optimal_cost) if self.optimal_cost != 0 else float("nan")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from problems.interval import Vector
 from problems.parametric import ParametricProblem
 from proxies.proxy import Proxy
 from verifier.budget import Budget
-from verifier.value_function import ValueFunction
+from verifier.known_values import known_values
 
 
 def sampled_gaps(
@@ -22,7 +22,7 @@ def sampled_gaps(
     relative: bool = False,
     seconds: float = np.inf,
 ) -> Vector:
-    """Return the gap at `count` random inputs ((count,)), absolute or divided by Phi(x).
+    """Return the gap at `count` random inputs ((count,)), absolute or divided by |Phi(x)|.
 
     Inputs at which P(x) is infeasible are left out, and those for which `seconds` do not suffice.
     """
@@ -33,8 +33,8 @@ def sampled_gaps(
     x = torch.as_tensor(domain.to_input(latent))
     with torch.no_grad():
         cost = problem.objective(x, proxy(x)).numpy()
-    function = ValueFunction(problem, domain)
-    value = np.array([np.inf if budget.spent else function.value(w) for w in latent])
+    known = known_values(problem, domain)
+    value = np.array([np.inf if budget.spent else known.learn(w[None], keep=False)[0] for w in latent])
     feasible = np.isfinite(value)
     gaps = cost[feasible] - value[feasible]
-    return gaps / value[feasible] if relative else gaps
+    return gaps / np.abs(value[feasible]) if relative else gaps

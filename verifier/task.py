@@ -6,10 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from encoding.bilevel import bilevel_model
 from encoding.bounds import Bounds
 from encoding.compact import compact_model
 from encoding.formulation import GapModel
+from encoding.margin import MARGIN
 from encoding.problem import ObjectiveTerms, missing_rows, objective_terms
 from problems.domain import Domain
 from problems.interval import Interval, Vector
@@ -29,7 +32,7 @@ class Task:
 
     Attributes:
         proxy, problem, domain, options: what is verified, and how.
-        least_value: a lower bound of Phi over the domain, for relative gaps.
+        values: limits of Phi over the domain that do not hold 0, for relative gaps.
         cuts: tangents of Phi, for bounds without a linear program.
         start: (n_w,) a latent vector that the MILP solver may start from.
     """
@@ -38,7 +41,7 @@ class Task:
     problem: ParametricProblem
     domain: Domain
     options: VerifyOptions
-    least_value: float = 0.0
+    values: tuple[float, float] = (-np.inf, np.inf)
     cuts: CutStore | None = None
     start: Vector | None = None
 
@@ -67,8 +70,20 @@ class Task:
 
     def ratio_and_cutoff(self, goal: float) -> tuple[float, float | None]:
         """Return Dinkelbach's ratio and the least objective of an input that matters, in the problem's unit."""
-        ratio, cutoff = (goal, 0.0) if self.relative else (0.0, goal)
-        return ratio, (cutoff if self.options.use_cutoff else None)
+        cutoff = 0.0 if self.relative else goal
+        return self.ratio(goal), (cutoff if self.options.use_cutoff else None)
+
+    def ratio(self, gap: float) -> float:
+        """Return the r at which c(x, pi(x)) - (1 + r) Phi(x) is positive where the gap exceeds `gap`; 0 if absolute.
+
+        A relative gap is divided by |Phi|, and Phi may be negative.
+        """
+        return (gap if self.values[0] > 0 else -gap) if self.relative else 0.0
+
+    @property
+    def least_size(self) -> float:
+        """A lower bound of |Phi| over the domain."""
+        return max(self.values[0], -self.values[1], 0.0)
 
     def claim(self, objective: float, goal: float) -> float:
         """Return the gap that no input exceeds, from an upper bound of the objective at the ratio of `goal`.
@@ -77,7 +92,7 @@ class Task:
         """
         if not self.relative:
             return max(objective, goal)
-        return goal + max(objective, 0.0) / self.least_value
+        return goal + max(objective, 0.0) / self.least_size
 
     def part(self, box: Interval) -> Domain:
         """Return the domain cut down to a latent box."""
@@ -87,12 +102,32 @@ class Task:
         """Return the optional rows that the optimum's y violates at a point of a model ((n,))."""
         return set(missing_rows(self.problem, self.domain, model.latent_of(x), model.optimum.of(x)))
 
+    @property
+    def jumps(self) -> bool:
+        """Whether the proxy's decision can jump: then a point of a closed model may be a limit and no witness."""
+        return any(layer.jumps for layer in self.layers)
+
     def build(
-        self, domain: Domain, bounds: Bounds, goal: float, *, cutoff: bool = True, kept: Collection[int] | None = None
+        self,
+        domain: Domain,
+        bounds: Bounds,
+        goal: float,
+        *,
+        cutoff: bool = True,
+        kept: Collection[int] | None = None,
+        clear: bool = False,
     ) -> GapModel:
-        """Return the chosen formulation over a part of the domain; `kept` as in `compact_model`."""
+        """Return the chosen formulation over a part of the domain.
+
+        Args:
+            domain, bounds: of the part.
+            goal: see `goal`.
+            cutoff: leave out what does not matter.
+            kept: as in `compact_model`.
+            clear: only points that stay clear of equalities at which the proxy jumps: for witnesses, not for bounds.
+        """
         ratio, least = self.ratio_and_cutoff(goal)
         arguments = (self.layers, self.problem, domain, bounds, self.options.style, ratio, least if cutoff else None)
         if self.options.formulation == "bilevel":
             return bilevel_model(*arguments)
-        return compact_model(*arguments, kept)
+        return compact_model(*arguments, kept, MARGIN if clear and self.jumps else 0.0)

@@ -29,8 +29,14 @@ from solvers.safe_bound import SafeBound, safe_lower_bound
 from solvers.session import Status
 
 
-def least_value(problem: ParametricProblem, domain: Domain) -> float:
-    """Return a safe lower bound of Phi over the domain, in the problem's unit."""
+def value_range(problem: ParametricProblem, domain: Domain) -> tuple[float, float]:
+    """Return safe limits of Phi over the domain, in the problem's unit; the upper one may be inf."""
+    low, high = problem.value_range(domain)
+    return _relaxed_value(problem, domain) if np.isinf(low) else low, high
+
+
+def _relaxed_value(problem: ParametricProblem, domain: Domain) -> float:
+    """Return a safe lower bound of Phi over the domain, by one linear program."""
     model = pyo.ConcreteModel()
     model.latent_block, model.optimum = pyo.Block(), pyo.Block()
     decision = encode_optimum(problem, model.optimum, domain, add_latent(model.latent_block, domain))

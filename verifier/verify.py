@@ -25,6 +25,7 @@ from verifier.attack import Attack
 from verifier.bounds.over_domain import proxy_bounds
 from verifier.budget import Budget
 from verifier.cut_store import CutStore
+from verifier.known_values import KnownTangents, known_values
 from verifier.node import Node
 from verifier.options import OptionsError, VerifyOptions
 from verifier.polish import Polisher
@@ -32,7 +33,7 @@ from verifier.replay import is_sound, replay
 from verifier.result import Event, LayerStability, OnEvent, Result, Termination, Verdict, Witness
 from verifier.search import Search
 from verifier.task import Task
-from verifier.value_function import ValueFunction, least_value
+from verifier.value_function import value_range
 
 # A replayed gap above the upper bound by more than this share means that something is wrong, not rounding.
 CONTRADICTION = 1e-6
@@ -134,32 +135,33 @@ class _Verification:
 
     def _prepare(self) -> Bounds:
         if self.relative:
-            self._find_least_value()
+            self._find_values()
         bounds = proxy_bounds(self.task.layers, self.problem, self.domain, self.options.bounds)
         whole = self.task.build(self.domain, bounds, 0.0, cutoff=False, kept=self.kept)
         # The box alone bounds the gap: whenever the work is stopped, some upper bound is known.
         box_bound = whole.gap_of(safe_lower_bound(whole.linear, np.zeros(whole.linear.rows)))
-        self._claim(max(box_bound, 0.0) / (self.task.least_value if self.relative else 1.0))
+        self._claim(max(box_bound, 0.0) / (self.task.least_size if self.relative else 1.0))
         return bounds
 
     def _attack(self, bounds: Bounds) -> None:
         """Climb by gradients, then around the best inputs by small MILPs; for a relative gap again at its ratio."""
+        known = known_values(self.problem, self.domain, self.cuts)
         attack = Attack(
             self.task.layers,
             self.problem,
             self.domain,
-            ValueFunction(self.problem, self.domain),
-            self.cuts,
+            known,
             self.options.attack.device,
             self.options.workers,
         )
-        self.cuts = attack.cuts
+        if isinstance(known, KnownTangents):
+            self.cuts = known.cuts
         options = replace(self.options.attack, seed=self.options.seed)
-        ratio = -1.0
+        last = -1.0
         for _ in range(MOST_RATIOS if self.relative else 1):
-            if self.lower <= ratio or self.budget.spent or self._decided:
+            if self.lower <= last or self.budget.spent or self._decided:
                 break
-            ratio = self.lower if self.relative else 0.0
+            last, ratio = self.lower, self.task.ratio(self.lower)
             attack.best = None
             began = self.budget.elapsed
             attack.run(options, self.budget, ratio, lambda c: self._candidate(c.latent, "attack"))
@@ -190,15 +192,15 @@ class _Verification:
             self.unsound = True
             self._note(f"the model gives {value:.8g} at the witness, its replay {replayed:.8g}: please report this")
 
-    def _find_least_value(self) -> None:
-        """Bound Phi from below over the domain: what turns an absolute bound into a relative one."""
-        value = least_value(self.problem, self.domain)
-        if value <= 0:
+    def _find_values(self) -> None:
+        """Bound Phi over the domain: what turns an absolute bound into a relative one."""
+        low, high = value_range(self.problem, self.domain)
+        if low <= 0 <= high:
             raise OptionsError(
-                f"the optimal cost of {self.problem.name} can be {value:.6g} {self.problem.unit} or less, "
-                "so a relative gap has no meaning; ask for the absolute one"
+                f"the optimal cost of {self.problem.name} can be 0 or close to it ({low:.6g} to {high:.6g} "
+                f"{self.problem.unit}), so a relative gap has no meaning; ask for the absolute one"
             )
-        self.task = replace(self.task, least_value=value)
+        self.task = replace(self.task, values=(low, high))
 
     def _search(self, before: Bounds) -> None:
         def on_latent(latent: Vector) -> float:

@@ -15,14 +15,14 @@ def input_key(layer: int) -> str:
     return f"input[{layer}]"
 
 
-def shift_key(layer: int) -> str:
-    """Return the name of the scalar shift of hypersimplex layer `layer`."""
-    return f"shift[{layer}]"
+def inner_key(layer: int) -> str:
+    """Return the name of a layer's inner quantity: the shift of a hypersimplex, the score differences of a sort repair."""
+    return f"inner[{layer}]"
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Intervals by name; see `input_key`, `shift_key`, and the quantities that a problem adds (such as "flow").
+    """Intervals by name; see `input_key`, `inner_key`, and the quantities that a problem adds (such as "flow").
 
     Attributes:
         intervals: the intervals; input[0] is the latent box on which they hold, and input[k] for k = number of layers

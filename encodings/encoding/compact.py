@@ -14,6 +14,7 @@ from encoding.block import Entry, add_columns, is_number
 from encoding.bounds import Bounds, input_key
 from encoding.formulation import GapModel, finish
 from encoding.layers import Style, encode_layers
+from encoding.margin import keep_off
 from encoding.problem import Decision, encode_cost, encode_optimum
 from problems.domain import Domain
 from problems.interval import Interval
@@ -33,6 +34,7 @@ def compact_model(
     ratio: float = 0.0,
     cutoff: float | None = None,
     kept: Collection[int] | None = None,
+    margin: float = 0.0,
 ) -> GapModel:
     """Build the compact formulation.
 
@@ -45,8 +47,9 @@ def compact_model(
         ratio: maximise c(x, pi(x)) - (1 + ratio) c(x, y) instead (Dinkelbach's step for the relative gap).
         cutoff: keep only inputs whose objective is at least this, in the problem's unit.
         kept: the optional rows of Y(x) that are written, see `encode_optimum`. Every set gives a valid upper bound.
+        margin: see `encoding.margin`; only with 0 is the optimum an upper bound.
     """
-    model, latent, optimum = gap_skeleton(layers, problem, domain, bounds, style, ratio, cutoff, kept)
+    model, latent, optimum = gap_skeleton(layers, problem, domain, bounds, style, ratio, cutoff, kept, margin)
     scale = problem.objective_scale
     return finish(model, scale, latent, optimum.values, domain.centre, model.certigap_targets)
 
@@ -60,9 +63,11 @@ def gap_skeleton(
     ratio: float,
     cutoff: float | None,
     kept: Collection[int] | None = None,
+    margin: float = 0.0,
 ) -> tuple[pyo.ConcreteModel, list, Decision]:
     """Return the Pyomo model of `compact_model` before it is compiled, its latent values and its optimum's decision."""
     model = pyo.ConcreteModel()
+    keep_off(model, margin)
     for name in ("latent_block", "proxy", "cost", "optimum"):
         model.add_component(name, pyo.Block(concrete=True))
     latent = add_latent(model.latent_block, domain)

@@ -13,6 +13,7 @@ import numpy as np
 import pyomo.environ as pyo
 
 from encoding.block import Value, is_number, linear
+from encoding.margin import margin_of
 from problems.interval import Interval, Vector
 from solvers.safe_bound import gamma
 
@@ -72,7 +73,8 @@ def floor_of(
         shared.add_component(f"floor{len(shared.known)}", part)
         part.value = pyo.Var(domain=pyo.Integers, bounds=(low, high))
         if not is_number(quantity):  # Else the limits, which are rounded outward, say it all.
-            part.not_above = pyo.Constraint(expr=part.value <= quantity)
-            part.not_below = pyo.Constraint(expr=part.value >= quantity - 1)
+            margin = margin_of(block)
+            part.not_above = pyo.Constraint(expr=part.value <= quantity - margin)
+            part.not_below = pyo.Constraint(expr=part.value >= quantity - 1 + margin)
         shared.known[key] = part.value
     return shared.known[key], low, high

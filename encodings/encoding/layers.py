@@ -15,7 +15,7 @@ import pyomo.environ as pyo
 from numpy.typing import NDArray
 
 from encoding.block import Encoded, Entry, Value, add_binaries, add_columns, is_number, linear, rows
-from encoding.bounds import Bounds, input_key, shift_key
+from encoding.bounds import Bounds, inner_key, input_key
 from problems.interval import Interval, Vector
 from proxies.layers import Affine, Clamp, Hypersimplex, Layer, Relu
 
@@ -39,7 +39,7 @@ def encode(
         inputs: (n_in,) the values that enter the layer.
         source: (n_w,) the proxy's own input, for repair layers that read it.
         bounds: "input" and "output" intervals of the layer, "source" of the proxy's own input where a layer reads it,
-            and "shift" for a hypersimplex layer.
+            and "inner" of the inner quantity of a layer that has one (see `inner_key`).
         style: which encoding, where a layer has several.
 
     Raises:
@@ -202,7 +202,7 @@ def _(
     style: Style = "sign",
 ) -> Encoded:
     limits = Interval(layer.lower.numpy(), layer.upper.numpy())
-    shift_range = bounds["shift"]
+    shift_range = bounds["inner"]
     shift = add_columns(block, "shift", shift_range)[0]
     if style == "paper":
         outputs = _hypersimplex_paper(block, inputs, bounds["input"], limits, shift, shift_range)
@@ -213,7 +213,7 @@ def _(
     if not (is_number(total) and is_number(demand)):
         block.balance = pyo.Constraint(expr=total == demand)
     output = [Entry(i, value) for i, value in enumerate(outputs) if not is_number(value)]
-    return Encoded(outputs, {"shift": [] if is_number(shift) else [Entry(0, shift)], "output": output})
+    return Encoded(outputs, {"inner": [] if is_number(shift) else [Entry(0, shift)], "output": output})
 
 
 def _hypersimplex_paper(
@@ -236,7 +236,7 @@ def _hypersimplex_sign(
 
     p = input + shift - excess_up + excess_down, with an excess only at a generator that is held at its limit.
     """
-    before, after, range_ = bounds["input"], bounds["output"], bounds["shift"]
+    before, after, range_ = bounds["input"], bounds["output"], bounds["inner"]
     least, most = float(range_.lower[0]), float(range_.upper[0])
     lo, hi = limits.lower.tolist(), limits.upper.tolist()
     floor = np.maximum(limits.lower, after.lower)
@@ -295,7 +295,7 @@ def encode_layers(
         layers: as they follow each other.
         block: gets one sub-block a layer.
         source: (n_w,) values that enter the first layer.
-        bounds: of every layer's inputs and shift, and of the last one's outputs.
+        bounds: of every layer's inputs and inner quantity, and of the last one's outputs.
         style: see `encode`.
 
     Returns:
@@ -310,11 +310,11 @@ def encode_layers(
         if isinstance(layer, Affine) and k + 1 < len(layers):
             after = settled(layers[k + 1], after)
         local = {"input": bounds[input_key(k)], "output": after, "source": bounds.box}
-        if shift_key(k) in bounds:
-            local["shift"] = bounds[shift_key(k)]
+        if inner_key(k) in bounds:
+            local["inner"] = bounds[inner_key(k)]
         encoded = encode(layer, part, values, source, local, style)
         values = encoded.outputs
-        names = {"input": input_key(k), "output": input_key(k + 1), "shift": shift_key(k)}
+        names = {"input": input_key(k), "output": input_key(k + 1), "inner": inner_key(k)}
         for name, found in encoded.targets.items():
             targets.setdefault(names[name], []).extend(found)
     return Encoded(values, targets)

@@ -30,9 +30,10 @@ from encoding.block import (
 )
 from encoding.floor import floor_of
 from encoding.layers import Style, encode
+from encoding.margin import margin_of
 from problems.interval import Interval, Vector
 from proxies.layers import SortRepair
-from proxies.layers.sort_repair import certainly_before
+from proxies.layers.sort_repair import certainly_before, pairs
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ def _(
     limits, weights = bounds["input"], layer.weights.numpy()
     of_source, constant = layer.capacity_weight.numpy(), float(layer.capacity_constant)
     room, least, most = floor_of(block, of_source, source, constant, bounds["source"])
-    ends = (torch.as_tensor(end) for end in (limits.lower, limits.upper))
-    items = _Items(inputs, limits, weights, room, least, most, certainly_before(*ends).numpy())
+    inner = bounds["inner"]
+    before = certainly_before(torch.as_tensor(inner.lower), torch.as_tensor(inner.upper), weights.size).numpy()
+    items = _Items(inputs, limits, weights, room, least, most, before)
     if least >= weights.sum():
         return Encoded([1.0] * items.count)
     y = _selections(block, bounds["output"])
@@ -83,7 +85,21 @@ def _(
     else:
         _threshold(block, items, y)
     entries = [Entry(i, value) for i, value in enumerate(inputs) if not is_number(value)]
-    return Encoded(y, {"input": entries})
+    return Encoded(y, {"input": entries, "inner": _differences(block, items, inner, y)})
+
+
+def _differences(block: pyo.Block, items: _Items, inner: Interval, y: Sequence[Value]) -> list[Entry]:
+    """Add the score differences whose sign is open and may matter, and return them."""
+    first, second = (index.numpy() for index in pairs(items.count))
+    undecided = np.array([not is_number(value) for value in y], dtype=bool)
+    opens = (inner.lower < 0) & (inner.upper >= 0) & undecided[first] & undecided[second]
+    some = np.flatnonzero(opens).tolist()
+    difference = pyo.Var(some, bounds={k: (float(inner.lower[k]), float(inner.upper[k])) for k in some})
+    block.add_component("difference", difference)
+    row = rows(block, "differences")
+    for k in some:
+        row.add(difference[k] == items.scores[first[k]] - items.scores[second[k]])
+    return [Entry(k, difference[k], 0.0, 0.0, True) for k in some]
 
 
 def _selections(block: pyo.Block, known: Interval) -> list[Value]:
@@ -135,6 +151,7 @@ def _threshold(block: pyo.Block, items: _Items, y: Sequence[Value]) -> None:
     else:
         row.add(stops == 1)
     t_low, t_high = _threshold_range(items, may_stop, all_may_fit)
+    margin = _margin(block, items)
     t = add_columns(block, "threshold", Interval(np.array([t_low]), np.array([t_high])))[0]
     for i, score in enumerate(items.scores):
         mine = k.get(i, 0.0)
@@ -146,8 +163,16 @@ def _threshold(block: pyo.Block, items: _Items, y: Sequence[Value]) -> None:
             _add(row, score - t + (t_high - float(lower[i])) * (1 - y[i] - mine))
         if upper[i] > t_low:
             _add(row, t - score + (float(upper[i]) - t_low) * y[i])
+        if margin > 0:
+            _add(row, score - t - margin + (t_high - float(lower[i]) + margin) * (1 - y[i]))
+            _add(row, t - score - margin + (float(upper[i]) - t_low + margin) * (y[i] + mine))
     for a, b in zip(*np.nonzero(transitive_reduction(items.before))):
         _add(row, y[a] - y[b] - k.get(int(b), 0.0))
+
+
+def _margin(block: pyo.Block, items: _Items) -> float:
+    """Return by how much two scores must differ to count as different."""
+    return margin_of(block) * float(items.limits.upper.max() - items.limits.lower.min())
 
 
 def _threshold_range(items: _Items, may_stop: NDArray[np.bool_], all_may_fit: bool) -> tuple[float, float]:
@@ -179,6 +204,7 @@ def _pairs(block: pyo.Block, items: _Items, y: Sequence[Value]) -> None:
     """A rejected item does not fit beside the selected ones that precede it."""
     lower, upper, weights, before = items.limits.lower, items.limits.upper, items.weights, items.before
     open_pairs = [(a, b) for a in range(items.count) for b in range(a) if not (before[a, b] or before[b, a])]
+    margin = _margin(block, items)
     block.earlier = pyo.Var(open_pairs, domain=pyo.Binary)
     row = rows(block, "rows")
     _capacity_row(row, items, y)
@@ -186,8 +212,8 @@ def _pairs(block: pyo.Block, items: _Items, y: Sequence[Value]) -> None:
     for a, b in open_pairs:
         first = block.earlier[a, b]  # 1: a precedes b
         difference = items.scores[a] - items.scores[b]
-        _add(row, difference + float(upper[b] - lower[a]) * (1 - first))
-        _add(row, -difference + float(upper[a] - lower[b]) * first)
+        _add(row, difference - margin + (float(upper[b] - lower[a]) + margin) * (1 - first))
+        _add(row, -difference - margin + (float(upper[a] - lower[b]) + margin) * first)
         order[a, b], order[b, a] = first, 1 - first
     block.both = pyo.Var(list(order), bounds=(0, 1))
     for i in range(items.count):
@@ -221,6 +247,7 @@ def _permutation(block: pyo.Block, items: _Items, y: Sequence[Value], skip: bool
     row = rows(block, "rows")
     _capacity_row(row, items, y)
     lightest = np.cumsum(np.sort(weights))
+    margin = _margin(block, items)
     reached: Any = 0.0
     for j in everyone:
         row.add(sum(block.place[i, j] for i in everyone) == 1)
@@ -238,6 +265,6 @@ def _permutation(block: pyo.Block, items: _Items, y: Sequence[Value], skip: bool
         row.add(reached + here >= items.room + 1 - max(0.0, items.most + 1 - least) * block.taken_at[j])
         reached = reached + (taken_here if skip else here)
         if j:
-            _add(row, ranked[j - 1] - ranked[j])
+            _add(row, ranked[j - 1] - ranked[j] - margin)
             if not skip:
                 row.add(block.taken_at[j - 1] >= block.taken_at[j])

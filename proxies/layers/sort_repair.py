@@ -17,6 +17,8 @@ from proxies.layers.layer import Layer
 Greedy = Literal["prefix", "skip"]
 # Totals of integer weights up to here are exact in float64.
 LARGEST_EXACT = 2.0**50
+# Width of the soft threshold that climbs follow, in standard deviations of the scores.
+SOFTNESS = 0.1
 
 
 class SortRepair(Layer):
@@ -38,6 +40,7 @@ class SortRepair(Layer):
     capacity_weight: Tensor
     capacity_constant: Tensor
     skips: Tensor
+    jumps = True
 
     def __init__(
         self,
@@ -67,6 +70,14 @@ class SortRepair(Layer):
         """Return the choice ((batch, n) of 0 and 1) for scores h ((batch, n)); it has no gradient."""
         capacity = (x @ self.capacity_weight + self.capacity_constant).detach()
         return sort_repair(h.detach(), capacity, self.weights, self.greedy)
+
+    def climbable(self, h: Tensor, x: Tensor) -> Tensor:
+        """Return the choice with the slopes of a soft threshold at the score of the last item taken."""
+        chosen = self.forward(h, x)
+        last = h.detach().masked_fill(chosen == 0, torch.inf).amin(-1, keepdim=True)
+        spread = h.detach().std(-1, unbiased=False, keepdim=True)
+        soft = torch.sigmoid((h - last.nan_to_num(posinf=0.0)) / (SOFTNESS * spread + torch.finfo(h.dtype).tiny))
+        return chosen + soft - soft.detach()
 
     def on_latent(self, matrix: Tensor, shift: Tensor) -> SortRepair:
         weight, constant = self.capacity_weight @ matrix, self.capacity_weight @ shift + self.capacity_constant
@@ -105,15 +116,24 @@ def sort_repair(scores: Tensor, capacity: Tensor, weights: Tensor, greedy: Greed
     return torch.zeros_like(scores).scatter(-1, order, fits.to(scores))
 
 
-def certainly_before(lower: Tensor, upper: Tensor) -> Tensor:
-    """Return which items precede which for every vector of scores in a box.
+def pairs(count: int) -> tuple[Tensor, Tensor]:
+    """Return the items a < b of every pair, ((count (count - 1) / 2,) each): difference k is score[a[k]] - score[b[k]]."""
+    first, second = torch.triu_indices(count, count, 1)
+    return first, second
+
+
+def certainly_before(lower: Tensor, upper: Tensor, count: int) -> Tensor:
+    """Return which items precede which for all score differences within limits.
 
     Args:
-        lower, upper: (..., n) limits of the scores.
+        lower, upper: (..., m) limits of the differences, see `pairs`.
+        count: n items.
 
     Returns:
         (..., n, n) true at [j, i] where item j is taken before item i; with equal scores the lower index goes first.
     """
-    first, second = lower[..., :, None], upper[..., None, :]
-    index = torch.arange(lower.shape[-1], device=lower.device)
-    return (first > second) | ((first == second) & (index[:, None] < index))
+    first, second = (index.to(lower.device) for index in pairs(count))
+    before = torch.zeros(*lower.shape[:-1], count, count, dtype=torch.bool, device=lower.device)
+    before[..., first, second] = lower >= 0
+    before[..., second, first] = upper < 0
+    return before

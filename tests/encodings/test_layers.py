@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoding.block import add_columns, is_number, linear
-from encoding.bounds import input_key, shift_key
+from encoding.bounds import inner_key, input_key
 from encoding.layers import Style, encode, encode_layers, stable_units
 from problems.dcopf import DcOpf
 from problems.domain import Domain
@@ -74,7 +74,7 @@ def known(layer: Layer, inputs: Interval, source: Interval) -> dict[str, Interva
     out, shift = propagate(layer, *boxes)
     found = {"input": inputs, "output": Interval(out.lower[0].numpy(), out.upper[0].numpy())}
     if shift is not None:
-        found["shift"] = Interval(shift.lower[0].numpy(), shift.upper[0].numpy())
+        found["inner"] = Interval(shift.lower[0].numpy(), shift.upper[0].numpy())
     return found
 
 
@@ -182,8 +182,8 @@ def test_hypersimplex(drawn: tuple[int, np.random.Generator], style: Style, end:
         out = layer(inputs, torch.as_tensor(x)[None])[0].numpy()
     if rng.random() < 0.6:
         shift = shift_to_demand(inputs, total, layer.lower, layer.upper).numpy()
-        shift = np.clip(shift, bounds["shift"].lower, bounds["shift"].upper)
-        bounds["shift"] = within(rng, bounds["shift"], shift)
+        shift = np.clip(shift, bounds["inner"].lower, bounds["inner"].upper)
+        bounds["inner"] = within(rng, bounds["inner"], shift)
         bounds["output"] = within(rng, bounds["output"], out)
     check(layer, bounds, source, h, x, style, rng)
 
@@ -199,7 +199,7 @@ def test_hypersimplex_with_a_shift_of_open_sign(style: Style, shifted: float) ->
     layer = Hypersimplex(*(torch.as_tensor(v) for v in (lower, upper, np.ones(1))))
     source = Interval(np.array([demand - 2.0]), np.array([demand + 2.0]))
     bounds = known(layer, Interval(h - [0.3, 0.3, 0.0, 0.3], h + [0.3, 0.3, 0.0, 0.3]), source)
-    assert bounds["shift"].lower[0] < 0 < bounds["shift"].upper[0]
+    assert bounds["inner"].lower[0] < 0 < bounds["inner"].upper[0]
     check(layer, bounds, source, h, np.array([demand]), style, rng)
 
 
@@ -250,7 +250,7 @@ def test_a_whole_proxy_is_its_forward_pass(
             if k:
                 narrow = narrow.tightened(input_key(k), within(rng, wide[input_key(k)], value[0].numpy()))
         for k, shift in shifts.items():
-            narrow = narrow.tightened(shift_key(k), within(rng, wide[shift_key(k)], shift.numpy()))
+            narrow = narrow.tightened(inner_key(k), within(rng, wide[inner_key(k)], shift.numpy()))
         for bounds in (wide, narrow):
             model = pyo.ConcreteModel()
             model.inner = pyo.Block(concrete=True)
@@ -273,5 +273,5 @@ def test_targets_are_the_values_whose_bounds_matter(congested: Grid, make_proxy:
     for k, layer in enumerate(layers):
         unstable = np.flatnonzero(~stable_units(layer, bounds[input_key(k)]))
         assert [entry.index for entry in targets.get(input_key(k), [])] == unstable.tolist()
-        assert isinstance(layer, Hypersimplex) == (shift_key(k) in targets)
+        assert isinstance(layer, Hypersimplex) == (inner_key(k) in targets)
     assert [entry.index for entry in targets[input_key(len(layers))]] == congested.dispatchable.tolist()

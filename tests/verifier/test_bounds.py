@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoding.bounds import Bounds, input_key, shift_key
+from encoding.bounds import Bounds, inner_key, input_key
 from encoding.compact import compact_model
 from encoding.dcopf import FLOW
 from problems.dcopf import DcOpf
@@ -68,7 +68,7 @@ def test_bounds_hold_every_sampled_value(setting: Setting, trace: Callable, samp
         interval = bounds[input_key(k)]
         assert_holds(torch.as_tensor(interval.lower), torch.as_tensor(interval.upper), value)
     for k, shift in shifts.items():
-        found = bounds[shift_key(k)]
+        found = bounds[inner_key(k)]
         box = Box(torch.as_tensor(found.lower)[None], torch.as_tensor(found.upper)[None])
         assert_shift_holds(layers[k], values[k], values[k + 1], shift[:, None], box)
         inside = (values[k + 1] > layers[k].lower) & (values[k + 1] < layers[k].upper)
@@ -95,7 +95,7 @@ def test_bounds_of_a_batch_of_parts_hold_the_samples_of_each_part(setting: Setti
             for box, value in zip(known.inputs, values):
                 assert_holds(box.lower[b], box.upper[b], value)
             for k, shift in shifts.items():
-                box = known.shifts[k]
+                box = known.inner[k]
                 one = Box(box.lower[b : b + 1], box.upper[b : b + 1])
                 assert_shift_holds(layers[k], values[k], values[k + 1], shift[:, None], one)
         # One box at a time gives the same.
@@ -119,7 +119,7 @@ def test_bounds_follow_the_tensors_of_their_box(
         given = proxy_bounds(layers, problem, domain).intervals
         for known in (layer_boxes(layers, box, "interval"), layer_boxes(layers, box, "crown", given)):
             found = alpha_boxes(layers, known, 2)
-            boxes = [*found.inputs, *(shift for shift in found.shifts if shift is not None)]
+            boxes = [*found.inputs, *(shift for shift in found.inner if shift is not None)]
             assert {end.dtype for each in boxes for end in (each.lower, each.upper)} == {torch.float32}
 
 
@@ -318,7 +318,7 @@ def assert_inside(
             assert bounds[input_key(k)].contains(value.numpy(), 1e-7).all(), input_key(k)
     for k, shift in shifts.items():
         inside = ((values[k + 1] > layers[k].lower) & (values[k + 1] < layers[k].upper)).any(1)
-        assert bounds[shift_key(k)].contains(shift[inside][:, None].numpy(), 1e-7).all()
+        assert bounds[inner_key(k)].contains(shift[inside][:, None].numpy(), 1e-7).all()
     flow = problem.flows(torch.as_tensor(domain.to_input(latent)), values[-1]).numpy()
     assert bounds[FLOW].contains(flow, 1e-7).all()
 

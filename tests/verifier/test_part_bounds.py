@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from encoding.bounds import Bounds, input_key, shift_key
+from encoding.bounds import Bounds, inner_key, input_key
 from encoding.dcopf import FLOW
 from encoding.problem import objective_terms, paid_limits
 from problems.dcopf import DcOpf
@@ -53,8 +53,8 @@ def splits(task: Task, bounds: Bounds) -> list[Split]:
         z = bounds[input_key(k)]
         if isinstance(layer, Relu):
             found += [Split(input_key(k), i, 0.0) for i in range(len(z)) if z.lower[i] < 0 < z.upper[i]]
-        if isinstance(layer, Hypersimplex) and bounds[shift_key(k)].contains(np.zeros(1)):
-            found.append(Split(shift_key(k), 0, 0.0))
+        if isinstance(layer, Hypersimplex) and bounds[inner_key(k)].contains(np.zeros(1)):
+            found.append(Split(inner_key(k), 0, 0.0))
     limit, flow = task.problem.limit, bounds[FLOW]
     over = np.flatnonzero((flow.upper > limit.upper) & (flow.lower < limit.upper))
     return found + [Split(FLOW, int(b), float(limit.upper[b])) for b in over]
@@ -66,7 +66,7 @@ def test_the_bound_of_every_part_is_above_its_sampled_gaps(task: Task, trace: Ca
     values, shifts = trace(task.layers, torch.as_tensor(latent))
     flow = task.problem.flows(torch.as_tensor(task.domain.to_input(latent)), values[-1]).numpy()
     quantities = {input_key(k): v.numpy() for k, v in enumerate(values)} | {FLOW: flow}
-    quantities |= {shift_key(k): v.numpy()[:, None] for k, v in shifts.items()}
+    quantities |= {inner_key(k): v.numpy()[:, None] for k, v in shifts.items()}
     gaps = objectives(task, latent, GOAL)
     chosen = splits(task, bounds)
     assert len({split.key.split("[")[0] for split in chosen}) >= 2

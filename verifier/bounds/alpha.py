@@ -28,7 +28,7 @@ def alpha_boxes(layers: Sequence[Layer], known: LayerBoxes, steps: int = STEPS) 
         known: valid bounds, as CROWN gives them; their device is used.
         steps: of the optimiser, a layer.
     """
-    known = LayerBoxes(list(known.inputs), list(known.shifts))
+    known = LayerBoxes(list(known.inputs), list(known.inner))
     for k, layer in enumerate(layers):
         if k > 0 and isinstance(layer, (Affine, Hypersimplex)):
             out = known.inputs[k + 1]

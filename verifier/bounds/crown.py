@@ -12,19 +12,23 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from encoding.bounds import input_key, shift_key
+from encoding.bounds import inner_key, input_key
 from problems.interval import Interval
-from proxies.layers import Affine, Hypersimplex, Layer
+from proxies.layers import Affine, Hypersimplex, Layer, SortRepair
+from proxies.layers.sort_repair import pairs
 from solvers.safe_bound import gamma
-from verifier.bounds.relaxation import Box, propagate, relax
+from verifier.bounds.relaxation import Box, inner_box, propagate, relax
+
+# Quantities that are bounded together: each holds a row of coefficients of the latent vector.
+ROWS = 8192
 
 
 @dataclass(frozen=True)
 class LayerBoxes:
-    """Limits of every layer's inputs (the last: of the outputs), and of the shifts, for a batch of latent boxes."""
+    """Limits of every layer's inputs (the last: of the outputs), and of inner quantities, for a batch of latent boxes."""
 
     inputs: list[Box]
-    shifts: list[Box | None]
+    inner: list[Box | None]
 
     @property
     def source(self) -> Box:
@@ -58,14 +62,32 @@ def layer_boxes(
     given = given or {}
     known = LayerBoxes([source], [])
     for k, layer in enumerate(layers):
-        out, shift = propagate(layer, known.inputs[k], source)
-        known.shifts.append(shift if shift is None else _within(shift, given.get(shift_key(k))))
-        out = _within(out, given.get(input_key(k + 1)))
+        inner = inner_box(layer, known.inputs[k], source)
+        if inner is not None:
+            inner = _within(inner, given.get(inner_key(k)))
+            if method == "crown" and isinstance(layer, SortRepair):
+                inner = _differences(layers[:k], known, inner, layer.weights.numel())
+        known.inner.append(inner)
+        out = _within(propagate(layer, known.inputs[k], source, inner), given.get(input_key(k + 1)))
         if method == "crown" and k > 0 and isinstance(layer, (Affine, Hypersimplex)):
             eye = torch.eye(out.lower.shape[1], dtype=out.lower.dtype, device=out.lower.device)
             out = out.intersect(quantity_box(layers[: k + 1], known, out, eye, None, None))
         known.inputs.append(out)
     return known
+
+
+def _differences(layers: Sequence[Layer], known: LayerBoxes, found: Box, count: int) -> Box:
+    """Return tighter limits of those score differences whose sign is open in some box of the batch."""
+    first, second = pairs(count)
+    rows = torch.nonzero(((found.lower < 0) & (found.upper >= 0)).any(0))[:, 0]
+    lower, upper = found.lower.clone(), found.upper.clone()
+    eye = torch.eye(count, dtype=lower.dtype, device=lower.device)
+    for some in rows.split(ROWS):
+        box = Box(lower[:, some], upper[:, some])
+        tighter = quantity_box(layers, known, known.inputs[-1], eye[first[some]] - eye[second[some]], None, None)
+        box = box.intersect(tighter)
+        lower[:, some], upper[:, some] = box.lower, box.upper
+    return Box(lower, upper)
 
 
 def quantity_box(
@@ -122,7 +144,7 @@ def lower_bound(
         if isinstance(layer, Hypersimplex):
             form = _without_balance(layer, out if k == len(layers) - 1 else known.inputs[k + 1], form)
         slope = None if slopes is None else slopes.get(k)
-        form = _through_lines(layer, box, known.shifts[k], slope, form)
+        form = _through_lines(layer, box, known.inner[k], slope, form)
         if limits is not None and k in limits:
             form = _with_limits(box, limits[k], form)
     source = known.source
@@ -141,8 +163,8 @@ def _through_affine(layer: Affine, box: Box, form: LinearForm) -> LinearForm:
     )
 
 
-def _through_lines(layer: Layer, box: Box, shift: Box | None, slope: Tensor | None, form: LinearForm) -> LinearForm:
-    lines = relax(layer, box, shift, slope)
+def _through_lines(layer: Layer, box: Box, inner: Box | None, slope: Tensor | None, form: LinearForm) -> LinearForm:
+    lines = relax(layer, box, inner, slope)
     up, down = form.of_values.clamp(min=0), form.of_values.clamp(max=0)
     values = up * lines.low_slope[:, None] + down * lines.high_slope[:, None]
     cuts = torch.einsum("bmn,bn->bm", up, lines.low_cut) + torch.einsum("bmn,bn->bm", down, lines.high_cut)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from encoding.bounds import Bounds, input_key, shift_key
+from encoding.bounds import Bounds, inner_key, input_key
 from encoding.problem import linear_quantities, quantity_bounds
 from problems.domain import Domain
 from problems.interval import Interval
@@ -46,9 +46,9 @@ def proxy_bounds(
         bounds = Bounds(dict(given)).tightened(input_key(0), box)
         for k, found in enumerate(known.inputs):
             bounds = bounds.tightened(input_key(k), _interval(found))
-        for k, shift in enumerate(known.shifts):
-            if shift is not None:
-                bounds = bounds.tightened(shift_key(k), _interval(shift))
+        for k, inner in enumerate(known.inner):
+            if inner is not None:
+                bounds = bounds.tightened(inner_key(k), _interval(inner))
         for key, interval in quantity_bounds(problem, domain, bounds[input_key(len(layers))]).items():
             bounds = bounds.tightened(key, interval)
         if method != "interval":

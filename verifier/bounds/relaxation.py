@@ -14,7 +14,7 @@ from torch import Tensor
 
 from proxies.layers import Affine, Clamp, Hypersimplex, Layer, Relu, SortRepair
 from proxies.layers.hypersimplex import shift_to_demand
-from proxies.layers.sort_repair import certainly_before
+from proxies.layers.sort_repair import certainly_before, pairs
 from solvers.safe_bound import gamma
 
 
@@ -51,70 +51,101 @@ class Lines:
 
 
 @singledispatch
-def propagate(layer: Layer, box: Box, source: Box) -> tuple[Box, Box | None]:
-    """Return the interval of a layer's outputs, and of its shift if it has one.
+def inner_box(layer: Layer, box: Box, source: Box) -> Box | None:
+    """Return the interval of a layer's inner quantity (see `encoding.bounds.inner_key`); None where it has none.
 
     Args:
         layer: the layer.
         box: (batch, n_in) limits of its inputs.
         source: (batch, n_w) limits of the latent vector.
     """
+    return None
+
+
+@singledispatch
+def propagate(layer: Layer, box: Box, source: Box, inner: Box | None = None) -> Box:
+    """Return the interval of a layer's outputs.
+
+    Args:
+        layer, box, source: as for `inner_box`.
+        inner: limits of its inner quantity, if it has one.
+    """
     raise NotImplementedError(f"no interval rule for a {type(layer).__name__} layer")
 
 
 @propagate.register
-def _(layer: Affine, box: Box, source: Box) -> tuple[Box, Box | None]:
+def _(layer: Affine, box: Box, source: Box, inner: Box | None = None) -> Box:
     weight, bias = layer.matrix.detach().to(box.lower), layer.bias.detach().to(box.lower)
     middle, radius = (box.lower + box.upper) / 2, (box.upper - box.lower) / 2
     centre, spread = middle @ weight.T + bias, radius @ weight.abs().T
     error = gamma(weight.shape[1] + 4) * (box.magnitude @ weight.abs().T + bias.abs())
-    return Box(centre - spread - error, centre + spread + error), None
+    return Box(centre - spread - error, centre + spread + error)
 
 
 @propagate.register
-def _(layer: Relu, box: Box, source: Box) -> tuple[Box, Box | None]:
-    return Box(torch.relu(box.lower), torch.relu(box.upper)), None
+def _(layer: Relu, box: Box, source: Box, inner: Box | None = None) -> Box:
+    return Box(torch.relu(box.lower), torch.relu(box.upper))
 
 
 @propagate.register
-def _(layer: Clamp, box: Box, source: Box) -> tuple[Box, Box | None]:
+def _(layer: Clamp, box: Box, source: Box, inner: Box | None = None) -> Box:
     low, high = layer.lower.to(box.lower), layer.upper.to(box.lower)
     ends = [torch.minimum(torch.maximum(end, low), high) for end in (box.lower, box.upper)]
-    return Box(*ends), None
+    return Box(*ends)
 
 
-@propagate.register
-def _(layer: Hypersimplex, box: Box, source: Box) -> tuple[Box, Box | None]:
-    """Exact for independent inputs: an output rises with its own input and the demand, and falls with other inputs."""
+@inner_box.register
+def _(layer: Hypersimplex, box: Box, source: Box) -> Box | None:
+    """The shift falls as any input rises, and rises with the demand."""
     low, high = layer.lower.to(box.lower), layer.upper.to(box.lower)
     demand = _demand(layer, source)
     shift = Box(
         shift_to_demand(box.upper, demand.lower[:, 0], low, high)[:, None],
         shift_to_demand(box.lower, demand.upper[:, 0], low, high)[:, None],
     )
-    # Rounding of a sum of n limits, and of the division by the number of free entries.
-    size = low.abs().sum() + high.abs().sum() + demand.magnitude
-    error = gamma(4 * low.numel()) * size
-    shift = Box(shift.lower - error, shift.upper + error)
-    out = Box(
-        _extreme_outputs(box.lower, box.upper, demand.lower[:, 0], low, high, error, -1.0),
-        _extreme_outputs(box.upper, box.lower, demand.upper[:, 0], low, high, error, 1.0),
-    )
-    return out, shift
+    error = _shift_error(layer, demand)
+    return Box(shift.lower - error, shift.upper + error)
 
 
 @propagate.register
-def _(layer: SortRepair, box: Box, source: Box) -> tuple[Box, Box | None]:
+def _(layer: Hypersimplex, box: Box, source: Box, inner: Box | None = None) -> Box:
+    """Exact for independent inputs: an output rises with its own input and the demand, and falls with other inputs."""
+    low, high = layer.lower.to(box.lower), layer.upper.to(box.lower)
+    demand = _demand(layer, source)
+    error = _shift_error(layer, demand)
+    return Box(
+        _extreme_outputs(box.lower, box.upper, demand.lower[:, 0], low, high, error, -1.0),
+        _extreme_outputs(box.upper, box.lower, demand.upper[:, 0], low, high, error, 1.0),
+    )
+
+
+def _shift_error(layer: Hypersimplex, demand: Box) -> Tensor:
+    """Return the rounding of a sum of n limits, and of the division by the number of free entries ((batch, 1))."""
+    low, high = layer.lower.to(demand.lower), layer.upper.to(demand.lower)
+    return gamma(4 * low.numel()) * (low.abs().sum() + high.abs().sum() + demand.magnitude)
+
+
+@inner_box.register
+def _(layer: SortRepair, box: Box, source: Box) -> Box | None:
+    """The differences of the scores; a difference of two floats has the sign of the exact one."""
+    first, second = pairs(layer.weights.numel())
+    return Box(box.lower[:, first] - box.upper[:, second], box.upper[:, first] - box.lower[:, second])
+
+
+@propagate.register
+def _(layer: SortRepair, box: Box, source: Box, inner: Box | None = None) -> Box:
     """1 where all items that may come before leave room; 0 where those that certainly come before leave none."""
+    inner = inner_box(layer, box, source) if inner is None else inner
+    assert inner is not None
     weights = layer.weights.to(box.lower)
     least, most = _capacity(layer, source)
-    before = certainly_before(box.lower, box.upper).to(box.lower)
+    before = certainly_before(inner.lower, inner.upper, weights.numel()).to(box.lower)
     others = 1.0 - torch.eye(weights.numel(), dtype=before.dtype, device=before.device)
     may_precede = (1.0 - before.transpose(-1, -2)) * others
     in_ = weights + torch.einsum("bji,j->bi", may_precede, weights) <= least
     must_precede = torch.einsum("bji,j->bi", before, weights) if layer.greedy == "prefix" else 0.0
     out = weights + must_precede > most
-    return Box(in_.to(box.lower), (~out).to(box.lower)), None
+    return Box(in_.to(box.lower), (~out).to(box.lower))
 
 
 def _capacity(layer: SortRepair, source: Box) -> tuple[Tensor, Tensor]:
@@ -151,20 +182,20 @@ def _demand(layer: Hypersimplex, source: Box) -> Box:
 
 
 @singledispatch
-def relax(layer: Layer, box: Box, shift: Box | None, slope: Tensor | None) -> Lines:
+def relax(layer: Layer, box: Box, inner: Box | None, slope: Tensor | None) -> Lines:
     """Return lines below and above an element-wise layer.
 
     Args:
         layer: the layer.
         box: (batch, n) limits of its inputs.
-        shift: (batch, 1) limits of its shift, if it has one.
+        inner: limits of its inner quantity, if it has one.
         slope: (batch, n) in [0, 1], the free slope of the lower line of an open ReLU; None for the usual choice.
     """
     raise NotImplementedError(f"no linear relaxation for a {type(layer).__name__} layer")
 
 
 @relax.register
-def _(layer: Relu, box: Box, shift: Box | None, slope: Tensor | None) -> Lines:
+def _(layer: Relu, box: Box, inner: Box | None, slope: Tensor | None) -> Lines:
     low, high = box.lower, box.upper
     on, off = low >= 0, high <= 0
     chord = high / (high - low).clamp(min=torch.finfo(low.dtype).tiny)
@@ -176,27 +207,27 @@ def _(layer: Relu, box: Box, shift: Box | None, slope: Tensor | None) -> Lines:
 
 
 @relax.register
-def _(layer: Clamp, box: Box, shift: Box | None, slope: Tensor | None) -> Lines:
+def _(layer: Clamp, box: Box, inner: Box | None, slope: Tensor | None) -> Lines:
     return _clamp_lines(box, box, layer.lower.to(box.lower), layer.upper.to(box.lower))
 
 
 @relax.register
-def _(layer: Hypersimplex, box: Box, shift: Box | None, slope: Tensor | None) -> Lines:
-    assert shift is not None, "a hypersimplex layer is relaxed with the interval of its shift"
+def _(layer: Hypersimplex, box: Box, inner: Box | None, slope: Tensor | None) -> Lines:
+    assert inner is not None, "a hypersimplex layer is relaxed with the interval of its shift"
     low, high = layer.lower.to(box.lower), layer.upper.to(box.lower)
-    down = Box(box.lower + shift.lower, box.upper + shift.lower)
-    up = Box(box.lower + shift.upper, box.upper + shift.upper)
+    down = Box(box.lower + inner.lower, box.upper + inner.lower)
+    up = Box(box.lower + inner.upper, box.upper + inner.upper)
     lines = _clamp_lines(down, up, low, high)
     return Lines(
         lines.low_slope,
-        lines.low_cut + lines.low_slope * shift.lower,
+        lines.low_cut + lines.low_slope * inner.lower,
         lines.high_slope,
-        lines.high_cut + lines.high_slope * shift.upper,
+        lines.high_cut + lines.high_slope * inner.upper,
     )
 
 
 @relax.register
-def _(layer: SortRepair, box: Box, shift: Box | None, slope: Tensor | None) -> Lines:
+def _(layer: SortRepair, box: Box, inner: Box | None, slope: Tensor | None) -> Lines:
     """A choice jumps between 0 and 1: no line says more than that. Its interval rule says which entries are fixed."""
     zero = torch.zeros_like(box.lower)
     return Lines(zero, zero, zero, torch.ones_like(zero))
