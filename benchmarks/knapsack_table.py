@@ -101,10 +101,11 @@ def run(arguments: argparse.Namespace) -> list[Row]:
     """Measure every combination that is not yet in the file, and return all rows."""
     key_names = ["proxy", "u", "style", "asked"]
     record = Record.begin(arguments, key_names, {"tolerance": TOLERANCE, "seed": VerifyOptions().seed})
-    chosen = (arguments.styles.split(","), arguments.solvers.split(","), map(int, arguments.u.split(",")))
+    styles, solvers = arguments.styles.split(","), arguments.solvers.split(",")
+    shares = [int(u) for u in arguments.u.split(",")]
     for name in arguments.proxies.split(","):
         loaded = load_shipped(name, "knapsack")
-        for style, solver, u in product(*map(list, chosen)):
+        for style, solver, u in product(styles, solvers, shares):
             if style == "paper" and items_of(name) > LARGEST_PAPER:
                 continue
             key = {"proxy": name, "u": u, "style": style, "asked": solver}

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 from rich.console import Console
@@ -24,7 +23,6 @@ from problems.knapsack_instances import random_knapsack, read_knapsack
 from proxies.files import save_network
 from proxies.layers.sort_repair import Greedy
 from proxies.manifest import DcOpfSpec
-from proxies.proxy import Proxy
 from proxies.training import OnCheck, TrainingOptions, TrainingReport
 from proxies.training_dcopf import train_dcopf
 from proxies.training_knapsack import Distance, train_knapsack
@@ -95,7 +93,7 @@ def knapsack(
     with _progress(problem.name, options, lambda error: f"distance {error:.4g}") as on_check:
         proxy, report = train_knapsack(problem, options, distance, greedy, _command(), on_check)
     save_network(output, proxy.network, proxy.manifest, single=True)
-    gaps = _gaps(proxy, problem, options.u, samples, seed + 1)
+    gaps = sampled_gaps(proxy, problem, problem.domain(options.u), samples, seed=seed + 1, relative=True)
     _say(report, f"{distance} distance to value/weight {report.best:.4g}", gaps, output, u)
 
 
@@ -150,17 +148,6 @@ def _progress(name: str, options: TrainingOptions, words: Callable[[float], str]
 
         yield on_check
         bar.update(task, completed=options.steps)
-
-
-def _gaps(proxy: Proxy, problem: Knapsack, u: float, count: int, seed: int) -> Vector:
-    """Return the relative gap at random inputs ((count,)), with exact optima by dynamic programming."""
-    domain = problem.domain(u)
-    x = domain.to_input(domain.sample(count, seed))
-    with torch.no_grad():
-        cost = problem.objective(torch.as_tensor(x), proxy(torch.as_tensor(x))).numpy()
-    optimum = np.array([problem.solve(row)[0] for row in x])
-    gaps: Vector = np.divide(cost - optimum, -optimum, out=np.zeros(count), where=optimum < 0)
-    return gaps
 
 
 def _say(report: TrainingReport, validated: str, gaps: Vector, output: Path, u: str) -> None:
