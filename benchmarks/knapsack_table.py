@@ -76,15 +76,16 @@ def _fell_back(row: Row) -> bool:
 
 
 def contradictions(rows: list[Row]) -> list[str]:
-    """Return a sentence for every proxy and u at which one row attained more than another row's upper bound."""
+    """Return a sentence wherever one row attained more than another proved for the same inputs, or for more inputs."""
     found = []
     for one, other in product([row for row in rows if "refused" not in row], repeat=2):
-        same = (one["proxy"], one["u"]) == (other["proxy"], other["u"])
+        covered = one["proxy"] == other["proxy"] and one["u"] <= other["u"]
         # Null stands for an infinite upper bound.
-        if same and other["upper"] is not None and one["lower"] > other["upper"] * (1 + 1e-6):
+        if covered and other["upper"] is not None and one["lower"] > other["upper"] * (1 + 1e-6):
             found.append(
-                f"CONTRADICTION at {one['proxy']}, u = {one['u']} %: {one['style']} with {one['asked']} attained "
-                f"{one['lower']:.6g}, {other['style']} with {other['asked']} proved {other['upper']:.6g}"
+                f"CONTRADICTION at {one['proxy']}: at u = {one['u']} % {one['style']} with {one['asked']} attained "
+                f"{one['lower']:.6g}, at {other['u']} % {other['style']} with {other['asked']} proved "
+                f"{other['upper']:.6g}"
             )
     return found
 
