@@ -19,14 +19,14 @@ from verifier.certificate import versions
 FOLDER = Path(__file__).parent / "proxies"
 
 
-def shipped_names() -> list[str]:
-    """Return the names of the shipped proxies, such as "case57-raw"."""
-    return sorted(path.stem.removeprefix("dcopf-") for path in FOLDER.glob("dcopf-*.safetensors"))
+def shipped_names(family: str = "dcopf") -> list[str]:
+    """Return the names of a family's shipped proxies, such as "case57-raw"."""
+    return sorted(path.stem.removeprefix(f"{family}-") for path in FOLDER.glob(f"{family}-*.safetensors"))
 
 
-def load_shipped(name: str) -> LoadedProxy:
+def load_shipped(name: str, family: str = "dcopf") -> LoadedProxy:
     """Load the shipped proxy of a name from `shipped_names`."""
-    return load_proxy(FOLDER / f"dcopf-{name}.safetensors")
+    return load_proxy(FOLDER / f"{family}-{name}.safetensors")
 
 
 def case_of(name: str) -> str:

@@ -1,29 +1,27 @@
-"""Self-supervised training of a proxy: minimise the objective of its own decisions over sampled inputs.
+"""The training loop that all families share: fit the network of a proxy to a loss over sampled inputs.
 
-Sources: Chen et al. 2023a (end-to-end self-supervised learning, as used by Chen et al. 2024, section 6.3.1);
-Xiao et al. 2019 (the ReLU-stability term).
+A family gives its network and its goal: `proxies/training_dcopf.py`, `proxies/training_knapsack.py`.
+Source: Kingma and Ba 2015 (Adam), with a learning rate that falls on a plateau.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from problems.dcopf import DcOpf
 from problems.domain import Domain
-from proxies.dcopf import dcopf_proxy
-from proxies.layers import Affine, Clamp, Layer, Relu
-from proxies.manifest import DcOpfSpec, InputSpec, Manifest, OutputSpec
+from proxies.layers import Affine, Layer, Relu
 from proxies.proxy import Proxy
+from proxies.stability import instability
 
-# Without a pull back, a saturated clamp has no gradient and its generator never moves again.
-SATURATION_WEIGHT = 0.1
-# Plateau schedule: the learning rate is cut when the validation cost has not improved for this many checks.
+# Plateau schedule: the learning rate is cut when the validation has not improved for this many checks.
 PATIENCE, CUT, LAST_RATE = 6, 0.3, 3e-6
+HELD_OUT = 2048  # inputs a validation
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,7 @@ class TrainingOptions:
 
     Attributes:
         hidden: widths of the hidden layers.
-        u: half-width of alpha in the training distribution.
-        centred: subtract the mean load and divide by its spread first (an affine layer of the network).
+        u: half-width of the training distribution, as in `ParametricProblem.domain`.
         stability: weight of the ReLU-stability term.
         l1: weight of the mean absolute weight.
         steps, batch, rate: optimiser steps, inputs a step, first learning rate.
@@ -44,7 +41,6 @@ class TrainingOptions:
 
     hidden: tuple[int, ...] = (64, 64)
     u: float = 0.2
-    centred: bool = False
     stability: float = 0.0
     l1: float = 0.0
     steps: int = 20_000
@@ -57,79 +53,44 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What training did: steps taken, best step, mean validation objective at the start and at the best step."""
+    """What training did: steps taken, best step, validation at the start and at the best step, seconds."""
 
     steps: int
     best_step: int
-    first_objective: float
-    best_objective: float
+    first: float
+    best: float
     seconds: float
 
 
-# Called at every validation with (step, validation objective, seconds).
+# Called at every validation with (step, validation, seconds).
 OnCheck = Callable[[int, float, float], None]
 
 
-def train_dcopf(
-    problem: DcOpf, spec: DcOpfSpec, options: TrainingOptions, made_by: str = "", on_check: OnCheck | None = None
-) -> tuple[Proxy, TrainingReport]:
-    """Train a DC-OPF proxy and return it in float64 with the weights of its best validation.
+class Goal(Protocol):
+    """What a family wants of a proxy in float32: both are smaller for a better one."""
 
-    The same options and seed give the same weights on one machine when `minutes` does not end the training.
+    def loss(self, proxy: Proxy, x: Tensor) -> Tensor:
+        """Return what a step lowers, a differentiable scalar, in the unit of `validation`, for x ((batch, n_x))."""
+
+    def validation(self, proxy: Proxy, x: Tensor) -> Tensor:
+        """Return what decides which weights are kept, a scalar, for held-out x ((batch, n_x))."""
+
+
+def fit(
+    proxy: Proxy, goal: Goal, domain: Domain, options: TrainingOptions, on_check: OnCheck | None = None
+) -> TrainingReport:
+    """Train the full affine layers of a proxy's network in place, and leave the weights of the best validation there.
+
+    Diagonal affine layers are units and normalisation, and stay. The same options and seed give the same weights on
+    one machine when `minutes` does not end the training.
 
     Args:
-        problem: the problem, with soft thermal limits.
-        spec: how the manifest shall name it.
+        proxy: in float32; its network holds the layers to train.
+        goal: of the family.
+        domain: inputs are drawn from it, evenly.
         options: how to train.
-        made_by: the command, for the manifest.
         on_check: progress.
     """
-    torch.manual_seed(options.seed)
-    domain = problem.domain(options.u)
-    manifest = Manifest(
-        problem=spec,
-        input=InputSpec(unit="pu", at="loads"),
-        output=OutputSpec(unit="fraction", of="dispatchable"),
-        made_by=made_by,
-    )
-    network = _network(problem, domain, options)
-    proxy = dcopf_proxy(network, manifest, problem).float()
-    trained, report = _fit(proxy, problem, domain, options, on_check)
-    exact = [_doubled(layer) for layer in trained.network]
-    return dcopf_proxy(exact, manifest, problem), report
-
-
-def _network(problem: DcOpf, domain: Domain, options: TrainingOptions) -> list[Layer]:
-    loads = torch.as_tensor(problem.grid.load)[torch.as_tensor(problem.grid.load) != 0]
-    layers: list[Layer] = []
-    if options.centred:
-        spread = loads.abs() * (options.u + problem.noise)
-        layers.append(Affine((1 / spread).float().double(), (-loads / spread).float().double()))
-    size = loads.numel()
-    writes = problem.grid.dispatchable.size
-    for width in options.hidden:
-        layers.extend((_linear(size, width), Relu()))
-        size = width
-    last = _linear(size, writes)
-    with torch.no_grad():
-        last.bias.add_(0.5)  # Start in the middle of every generator's range.
-    return [*layers, last]
-
-
-def _linear(reads: int, writes: int) -> Affine:
-    start = nn.Linear(reads, writes)
-    return Affine(start.weight.detach(), start.bias.detach())
-
-
-def _doubled(layer: Layer) -> Layer:
-    if isinstance(layer, Affine):
-        return Affine(layer.weight.detach().double(), layer.bias.detach().double())
-    return layer
-
-
-def _fit(
-    proxy: Proxy, problem: DcOpf, domain: Domain, options: TrainingOptions, on_check: OnCheck | None
-) -> tuple[Proxy, TrainingReport]:
     trainable = [layer for layer in proxy.network if isinstance(layer, Affine) and layer.weight.ndim == 2]
     for parameter in proxy.parameters():
         parameter.requires_grad_(False)
@@ -137,14 +98,13 @@ def _fit(
     optimiser = torch.optim.Adam(weights, lr=options.rate)
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=CUT, patience=PATIENCE)
     sample = _Sampler(domain, options.seed)
-    held_out = sample(2048)
+    held_out = sample(HELD_OUT)
     began = time.monotonic()
-    first = best = _validate(proxy, problem, held_out)
+    first = best = _validate(goal, proxy, held_out)
     scale = abs(first)
     best_step, best_weights, step = 0, [w.detach().clone() for w in weights], 0
     for step in range(1, options.steps + 1):
-        x = sample(options.batch)
-        loss = _loss(proxy, problem, x) / scale
+        loss = goal.loss(proxy, sample(options.batch)) / scale
         if options.stability:
             loss = loss + options.stability * instability(proxy, domain)
         if options.l1:
@@ -155,40 +115,57 @@ def _fit(
         optimiser.step()
         late = time.monotonic() - began > 60 * options.minutes
         if step % options.check_every == 0 or late:
-            value = _validate(proxy, problem, held_out)
-            goal = value / scale
+            value = _validate(goal, proxy, held_out)
+            reached = value / scale
             if options.stability:
                 with torch.no_grad():
-                    goal += options.stability * float(instability(proxy, domain))
-            schedule.step(goal)
+                    reached += options.stability * float(instability(proxy, domain))
+            schedule.step(reached)
             if value < best:
                 best, best_step, best_weights = value, step, [w.detach().clone() for w in weights]
             if on_check is not None:
                 on_check(step, value, time.monotonic() - began)
             if late or optimiser.param_groups[0]["lr"] < LAST_RATE:
                 break
-    # A stability term trades cost for stability: there the last weights count, not the cheapest ones.
+    # A stability term trades the goal for stability: there the last weights count, not the best validated ones.
     if not options.stability:
         with torch.no_grad():
             for weight, kept in zip(weights, best_weights):
                 weight.copy_(kept)
-    report = TrainingReport(step, best_step, first, best, time.monotonic() - began)
-    return proxy, report
-
-
-def _loss(proxy: Proxy, problem: DcOpf, x: Tensor) -> Tensor:
-    h, pull = x, x.new_zeros(())
-    for layer in proxy.layers:
-        after = layer(h, x)
-        if isinstance(layer, Clamp):
-            pull = (h - after).abs().sum(-1).mean()
-        h = after
-    return problem.objective(x, h).mean() + SATURATION_WEIGHT * pull * float(problem.grid.cost.max())
+    return TrainingReport(step, best_step, first, best, time.monotonic() - began)
 
 
 @torch.no_grad()
-def _validate(proxy: Proxy, problem: DcOpf, x: Tensor) -> float:
-    return float(problem.objective(x, proxy(x)).mean())
+def _validate(goal: Goal, proxy: Proxy, x: Tensor) -> float:
+    return float(goal.validation(proxy, x))
+
+
+def perceptron(reads: int, hidden: Sequence[int], writes: int) -> list[Layer]:
+    """Return affine layers with ReLUs between them, at torch's usual random start (float32 values)."""
+    layers: list[Layer] = []
+    size = reads
+    for width in hidden:
+        layers.extend((_linear(size, width), Relu()))
+        size = width
+    return [*layers, _linear(size, writes)]
+
+
+def diagonal(weight: Tensor, bias: Tensor) -> Affine:
+    """Return a fixed affine layer weight * h + bias ((n,) each), rounded to float32 as files hold it."""
+    return Affine(weight.float().double(), bias.float().double())
+
+
+def exact(network: Sequence[Layer]) -> list[Layer]:
+    """Return a trained float32 network as layers in float64, with the same numbers."""
+    return [
+        Affine(layer.weight.detach().double(), layer.bias.detach().double()) if isinstance(layer, Affine) else layer
+        for layer in network
+    ]
+
+
+def _linear(reads: int, writes: int) -> Affine:
+    start = nn.Linear(reads, writes)
+    return Affine(start.weight.detach(), start.bias.detach())
 
 
 class _Sampler:
@@ -207,33 +184,3 @@ class _Sampler:
         if self._domain.cuts:
             w = torch.as_tensor(self._domain.project(w.double().numpy())).float()
         return w @ self._matrix + self._shift
-
-
-def instability(proxy: Proxy, domain: Domain) -> Tensor:
-    """Return the mean over ReLUs of -tanh(1 + l u), with l, u by intervals over the latent box; -1 when all are stable.
-
-    Source: Xiao et al. 2019, eq. (5).
-    """
-    dtype = next(proxy.parameters()).dtype
-    centre = torch.as_tensor((domain.box.lower + domain.box.upper) / 2, dtype=dtype)
-    radius = torch.as_tensor(domain.box.width / 2, dtype=dtype)
-    matrix = torch.as_tensor(domain.matrix.toarray(), dtype=dtype)
-    weight, middle = matrix, matrix @ centre + torch.as_tensor(domain.shift, dtype=dtype)
-    spread: Tensor | None = None  # None while the map from w is still affine, and `weight` is that map.
-    terms = []
-    for layer in proxy.layers:
-        if isinstance(layer, Affine):
-            middle = layer(middle[None], middle)[0]
-            if spread is None:
-                weight = layer.weight[:, None] * weight if layer.weight.ndim == 1 else layer.weight @ weight
-            else:
-                spread = spread @ layer.matrix.abs().T
-        elif isinstance(layer, Relu):
-            spread = weight.abs() @ radius if spread is None else spread
-            low, high = middle - spread, middle + spread
-            terms.append(-torch.tanh(1 + low * high).mean())
-            low, high = torch.relu(low), torch.relu(high)
-            middle, spread = (low + high) / 2, (high - low) / 2
-        else:
-            break
-    return torch.stack(terms).mean()

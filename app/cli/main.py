@@ -7,7 +7,7 @@ import sys
 import typer
 
 from app.cli import check, doctor, train, verify
-from problems.errors import CaseError, DomainError
+from problems.errors import CaseError, DomainError, InstanceError
 from proxies.errors import ProxyError
 from solvers.errors import CertigapError, SolverUnavailableError
 from verifier.cut_store import CutStoreError
@@ -25,7 +25,7 @@ cli = typer.Typer(
     help="Certified worst-case optimality gaps of trained optimization proxies.",
 )
 cli.command()(verify.verify)
-cli.command()(train.train)
+cli.add_typer(train.cli, name="train")
 cli.command()(check.check)
 cli.command()(doctor.doctor)
 
@@ -63,7 +63,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _code(error: CertigapError) -> int:
-    if isinstance(error, (ProxyError, CaseError, CutStoreError, DomainError)):
+    if isinstance(error, (ProxyError, CaseError, InstanceError, CutStoreError, DomainError)):
         return BAD_DATA
     return UNAVAILABLE if isinstance(error, SolverUnavailableError) else USAGE
 

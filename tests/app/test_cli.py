@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from app.cli.main import run
-from problems.knapsack_instances import random_knapsack
+from problems.knapsack_instances import random_knapsack, write_knapsack
 from proxies.files import save_network
 from proxies.knapsack import knapsack_manifest
 from proxies.layers import Affine
+from proxies.load import load_proxy
 from proxies.onnx_io import write_onnx
 from tests.shipped import FOLDER, shipped
 
@@ -103,6 +104,10 @@ def test_an_onnx_file_without_manifest_needs_only_the_case(tmp_path: Path, capsy
         (["verify", RAW, "--style", "best"], "sign"),
         (["check", RAW, RAW], "not a certificate"),
         (["train", "dcopf", "--case", "pglib_opf_case5_pjm", "--hidden", "64;64"], "64,64"),
+        (["train"], "command"),
+        (["train", "knapsack"], "--items"),
+        (["train", "knapsack", "--items", "3", "--instance", "a.json"], "one instance"),
+        (["train", "knapsack", "--instance", "nowhere.json"], "nowhere.json"),
         (["frobnicate"], "frobnicate"),
     ],
 )
@@ -123,6 +128,17 @@ def test_train_makes_a_proxy_that_verify_takes(tmp_path: Path, capsys: pytest.Ca
     assert run([*train, "-o", model]) == 0
     assert "written" in capsys.readouterr().out
     assert run(["verify", model, "-u", "5%", "-o", str(tmp_path), "--samples", "10"]) == 0
+
+
+def test_train_makes_a_knapsack_proxy_of_an_instance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    problem, model = random_knapsack(6, 4), tmp_path / "six.safetensors"
+    write_knapsack(problem, tmp_path / "six.json")
+    train = ["train", "knapsack", "--hidden", "6", "--steps", "100", "--samples", "5", "-o", str(model)]
+    assert run([*train, "--instance", str(tmp_path / "six.json")]) == 0
+    assert "random inputs: mean" in capsys.readouterr().out
+    assert load_proxy(model).problem.fingerprint() == problem.fingerprint()
+    assert run([*train, "--items", "6", "--seed", "4"]) == 0
+    assert load_proxy(model).problem.fingerprint() == problem.fingerprint()
 
 
 def test_doctor_lists_the_solvers(capsys: pytest.CaptureFixture[str]) -> None:
