@@ -31,9 +31,9 @@ from proxies.load import LoadedProxy
 from proxies.proxy import latent_layers
 from verifier.attack import Attack, AttackOptions
 from verifier.budget import Budget
-from verifier.cut_store import CutStore
+from verifier.known_values import KnownTangents
 from verifier.replay import is_sound, replay
-from verifier.value_function import ValueCut, ValueFunction
+from verifier.value_function import ValueCut
 
 # A gap above the bound by less than this share of Phi is the rounding of two solves of about that size.
 ROUNDING = 1e-9
@@ -78,12 +78,11 @@ class Trial:
     def __init__(self, loaded: LoadedProxy, domain: Domain, upper: float) -> None:
         self.loaded, self.domain, self.upper = loaded, domain, upper
         self.layers = latent_layers(loaded.proxy, domain)
-        self.value_function = ValueFunction(loaded.problem, domain)
+        self.known = KnownTangents(loaded.problem, domain)
         self.tally = Tally()
         self.climbed: list[Vector] = []
         self._matrix = torch.as_tensor(domain.matrix.toarray()).T.contiguous()
         self._shift = torch.as_tensor(domain.shift)
-        self.cuts = CutStore(loaded.problem, domain)
 
     def climb(self, options: AttackOptions, seeds: Iterator[int], known: Sequence[Vector] = ()) -> None:
         """Attack from several seeds; keep the best points and every tangent, and hold the points against the bound.
@@ -95,10 +94,9 @@ class Trial:
         """
         self.climbed += known
         for seed in seeds:
-            attack = Attack(self.layers, self.loaded.problem, self.domain, self.value_function, self.cuts)
+            attack = Attack(self.layers, self.loaded.problem, self.domain, self.known)
             attack.run(AttackOptions(**{**vars(options), "seed": seed}), Budget(options.seconds))
             self.climbed += [candidate.latent for candidate in attack.found]
-            self.cuts = attack.cuts
         if self.climbed:
             points = np.stack(self.climbed)
             self.tally.evaluated += len(points)
@@ -109,7 +107,7 @@ class Trial:
         """Hold a batch of latent vectors ((batch, n_w)) against the bound."""
         cost = self._cost(points)
         self.tally.evaluated += len(points)
-        bound = cost - self.cuts(points)
+        bound = cost - self.known.cuts(points)
         while True:
             worst = int(np.argmax(bound))
             if bound[worst] <= self.upper:
@@ -126,7 +124,7 @@ class Trial:
     def _value(self, point: Vector, cost: float) -> ValueCut | None:
         """Compute the exact gap at a point, replay it where it exceeds the bound, and store its tangent."""
         self.tally.exact += 1
-        value = self.value_function.value(point)
+        value = self.known.function.value(point)
         if not np.isfinite(value):
             return None
         gap = float(cost - value)
@@ -134,8 +132,8 @@ class Trial:
         self.tally.largest_bound = max(self.tally.largest_bound, gap)
         if gap > self.upper + ROUNDING * abs(value):
             self._replay(point)
-        cut = self.value_function.cut(point)
-        self.cuts.add([cut])
+        cut = self.known.function.cut(point)
+        self.known.cuts.add([cut])
         return cut
 
     def _replay(self, point: Vector) -> None:
@@ -199,7 +197,7 @@ def measure(row: Row, count: int, batch: int, seed: int, climb: AttackOptions) -
         "upper": row["upper"],
         "evaluated": tally.evaluated,
         "exact": tally.exact,
-        "tangents": len(trial.cuts),
+        "tangents": len(trial.known),
         "largest": tally.largest,
         "largest_bound": tally.largest_bound,
         "violations": list(tally.violations),

@@ -33,7 +33,7 @@ from verifier.bounds.crown import LayerBoxes, layer_boxes
 from verifier.bounds.relaxation import Box
 from verifier.budget import Budget
 from verifier.certificate import versions
-from verifier.value_function import ValueFunction
+from verifier.known_values import KnownTangents
 
 FOLDER = Path(__file__).parent / "proxies"
 # Bounds differ between devices by the order of their sums only: by at most this share of their size.
@@ -49,14 +49,15 @@ def attack(loaded: LoadedProxy, domain: Domain, device: str, options: AttackOpti
     """Attack on one device and return seconds and the best gap, whose optimal cost is exact."""
     layers = latent_layers(loaded.proxy, domain)
     _warm_up(layers, domain, device)
-    job = Attack(layers, loaded.problem, domain, ValueFunction(loaded.problem, domain), None, device, workers)
+    known = KnownTangents(loaded.problem, domain)
+    job = Attack(layers, loaded.problem, domain, known, device, workers)
     began = time.perf_counter()
     best = job.run(options, Budget(options.seconds))
     return {
         "seconds": _now(device) - began,
         "gap": None if best is None else best.gap,
-        "lps": job.value_function.solves,
-        "tangents": len(job.cuts),
+        "lps": known.function.solves,
+        "tangents": len(known),
     }
 
 

@@ -22,13 +22,13 @@ from proxies.training import OnCheck, TrainingOptions, TrainingReport, diagonal,
 
 # How the errors of items are weighed: "plain" all alike, in the unit of the scores; "focused" in units of each item's
 # own spread, and the less the farther it is from the critical item.
-Distance = Literal["focused", "plain"]
+Distance = Literal["plain", "focused"]
 
 
 def train_knapsack(
     problem: Knapsack,
     options: TrainingOptions,
-    distance: Distance = "focused",
+    distance: Distance = "plain",
     greedy: Greedy = "prefix",
     made_by: str = "",
     on_check: OnCheck | None = None,

@@ -1,8 +1,8 @@
 """PGA-VFA: projected gradient ascent on the gap, with the value function replaced by what is known of it.
 
 Source: Chen et al. 2024, section 5, Algorithm 1. Ours differs in its steps (signs of the gradient, shrinking), in its
-starts (corners first), and in that it asks for Phi where the ascent goes instead of at 50,000 random inputs; the paper's
-own is `verifier.paper_attack`, and `AttackOptions.style` chooses. Only a gap with an exact Phi counts.
+starts (corners first), and in that it asks for Phi where the ascent goes, not at 50,000 random inputs. The paper's
+own is `verifier.paper_attack`; `AttackOptions.style` chooses. Only a gap with an exact Phi counts.
 """
 
 from __future__ import annotations

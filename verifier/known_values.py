@@ -1,8 +1,8 @@
 """What an attack knows of Phi: exact values where it asked, and from them an estimate everywhere.
 
-Where Phi is convex the estimate is the largest stored tangent, nowhere above Phi, so that the estimated gap over-states
-(Chen et al. 2024, section 5). Where it is not, it is the cost of the best stored decision that the input allows, nowhere
-below Phi, so that the estimated gap under-states.
+Where Phi is convex the estimate is the largest stored tangent, nowhere above Phi: the estimated gap over-states (Chen
+et al. 2024, section 5). Where it is not, it is the cost of the best stored decision that the input allows, nowhere
+below Phi: the estimated gap under-states.
 """
 
 from __future__ import annotations

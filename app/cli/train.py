@@ -75,8 +75,8 @@ def knapsack(
     steps: Steps = 20_000,
     u: Annotated[str, typer.Option("-u", help="Half-width of values and capacity in training.")] = "20%",
     distance: Annotated[
-        Distance, typer.Option(help="Errors of scores: focused on items near the critical one, or plain (the paper's).")
-    ] = "focused",
+        Distance, typer.Option(help="Errors of scores: plain (the paper's), or focused on items near the critical one.")
+    ] = "plain",
     greedy: Annotated[
         Greedy, typer.Option(help="At an item that does not fit: stop (prefix), or try the next (skip).")
     ] = "prefix",

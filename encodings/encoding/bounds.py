@@ -16,7 +16,7 @@ def input_key(layer: int) -> str:
 
 
 def inner_key(layer: int) -> str:
-    """Return the name of a layer's inner quantity: the shift of a hypersimplex, the score differences of a sort repair."""
+    """Return the name of a layer's inner quantity: a hypersimplex's shift, a sort repair's score differences."""
     return f"inner[{layer}]"
 
 

@@ -117,7 +117,7 @@ def sort_repair(scores: Tensor, capacity: Tensor, weights: Tensor, greedy: Greed
 
 
 def pairs(count: int) -> tuple[Tensor, Tensor]:
-    """Return the items a < b of every pair, ((count (count - 1) / 2,) each): difference k is score[a[k]] - score[b[k]]."""
+    """Return the items a < b of every pair ((count (count - 1) / 2,) each): difference k is score a[k] - score b[k]."""
     first, second = torch.triu_indices(count, count, 1)
     return first, second
 

@@ -25,7 +25,7 @@ from solvers.highs import HighsSession
 from solvers.pyomo_bridge import compile_model
 from solvers.session import Status
 from verifier.bounds.over_domain import Method, proxy_bounds
-from verifier.bounds.relaxation import Box, propagate, relax
+from verifier.bounds.relaxation import Box, inner_box, propagate, relax
 
 STYLES: tuple[Style, ...] = ("sign", "paper")
 TOLERANCE = 1e-6
@@ -71,10 +71,10 @@ def within(rng: np.random.Generator, interval: Interval, point: np.ndarray) -> I
 def known(layer: Layer, inputs: Interval, source: Interval) -> dict[str, Interval]:
     """The interval rules' bounds of one layer."""
     boxes = [Box(torch.as_tensor(i.lower)[None], torch.as_tensor(i.upper)[None]) for i in (inputs, source)]
-    out, shift = propagate(layer, *boxes)
+    out, inner = propagate(layer, *boxes), inner_box(layer, *boxes)
     found = {"input": inputs, "output": Interval(out.lower[0].numpy(), out.upper[0].numpy())}
-    if shift is not None:
-        found["inner"] = Interval(shift.lower[0].numpy(), shift.upper[0].numpy())
+    if inner is not None:
+        found["inner"] = Interval(inner.lower[0].numpy(), inner.upper[0].numpy())
     return found
 
 

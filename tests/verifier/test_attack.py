@@ -16,6 +16,7 @@ from proxies.proxy import Proxy, latent_layers
 from verifier.attack import Attack, AttackOptions, Candidate, _Climb
 from verifier.budget import Budget
 from verifier.cut_store import CutStore, CutStoreError
+from verifier.known_values import KnownTangents, known_values
 from verifier.paper_attack import paper_climb
 from verifier.replay import ULPS, is_sound, replay
 from verifier.sampling import sampled_gaps
@@ -27,7 +28,7 @@ GRIDS = ["congested", "case5", "short_of_power"]
 
 def attack_on(proxy: Proxy, problem: DcOpf, u: float = 0.2) -> Attack:
     domain = problem.domain(u)
-    return Attack(latent_layers(proxy, domain), problem, domain, ValueFunction(problem, domain))
+    return Attack(latent_layers(proxy, domain), problem, domain, known_values(problem, domain))
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3])
@@ -56,7 +57,7 @@ def test_candidates_replay_and_lie_in_the_domain(
     # Its tangents are nowhere above Phi, so its surrogate never hides a gap.
     for w in attack.domain.sample(20, 9):
         value = problem.solve(attack.domain.to_input(w))[0]
-        assert float(attack.cuts(w)) <= value * (1 + 1e-8)
+        assert float(attack.known.cuts(w)) <= value * (1 + 1e-8)
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -78,11 +79,11 @@ def test_the_same_seed_finds_the_same_with_any_number_of_workers(
     problem = DcOpf(congested)
     proxy, domain = make_proxy(problem, 0), problem.domain(0.2)
     attacks = [
-        Attack(latent_layers(proxy, domain), problem, domain, ValueFunction(problem, domain), workers=n) for n in (1, 3)
+        Attack(latent_layers(proxy, domain), problem, domain, known_values(problem, domain), workers=n) for n in (1, 3)
     ]
     options = replace(OPTIONS, style=style, paper_cuts=100)
     first, second = (attack.run(options, Budget(60.0)) for attack in attacks)
-    assert attacks[0].cuts.to_npz() == attacks[1].cuts.to_npz()
+    assert attacks[0].known.cuts.to_npz() == attacks[1].known.cuts.to_npz()
     assert first is not None
     assert second is not None
     np.testing.assert_array_equal(first.latent, second.latent)
@@ -102,14 +103,15 @@ def test_known_tangents_are_used_and_left_as_they_are(congested: Grid, make_prox
     known = CutStore(problem, domain)
     known.add(cut for cut in function.cuts(domain.sample(50, 5)) if cut is not None)
     count = len(known)
-    attack = Attack(latent_layers(proxy, domain), problem, domain, function, known)
-    assert len(attack.cuts) == count
+    attack = Attack(latent_layers(proxy, domain), problem, domain, mine := known_values(problem, domain, known))
+    assert len(mine) == count
     attack.run(OPTIONS, Budget(60.0))
-    assert len(known) == count <= len(attack.cuts)
-    np.testing.assert_array_equal(attack.cuts.affine()[1][:count], known.affine()[1])
+    assert len(known) == count <= len(mine)
+    assert isinstance(mine, KnownTangents)
+    np.testing.assert_array_equal(mine.cuts.affine()[1][:count], known.affine()[1])
     other = DcOpf(congested, price=20.0)
     with pytest.raises(CutStoreError):
-        Attack(latent_layers(proxy, domain), other, domain, ValueFunction(other, domain), known)
+        known_values(other, domain, known)
 
 
 @pytest.mark.parametrize(("name", "u"), [("congested", 0.2), ("short_of_power", 0.4)])
@@ -184,12 +186,12 @@ def test_the_papers_style_adds_no_tangents_on_the_way(congested: Grid, make_prox
     expected = CutStore(problem, attack.domain)
     sampled = ValueFunction(problem, attack.domain).cuts(attack.domain.sample(150, OPTIONS.seed))
     expected.add(cut for cut in sampled if cut is not None)
-    assert attack.cuts.to_npz() == expected.to_npz()
-    solves = attack.value_function.solves
+    assert attack.known.cuts.to_npz() == expected.to_npz()
+    solves = attack.known.function.solves
     assert solves <= 150 + OPTIONS.exact
     attack.run(options, Budget(60.0), 0.2)
-    assert attack.value_function.solves <= solves + OPTIONS.exact
-    assert attack.cuts.to_npz() == expected.to_npz()
+    assert attack.known.function.solves <= solves + OPTIONS.exact
+    assert attack.known.cuts.to_npz() == expected.to_npz()
 
 
 def test_candidates_of_an_earlier_ratio_do_not_linger(congested: Grid, make_proxy: Callable[..., Proxy]) -> None:
@@ -222,7 +224,7 @@ def test_inputs_whose_problem_is_infeasible_are_passed_over(
     grid = replace(congested, rating=congested.rating * factor, load=congested.load * 1.3)
     problem = DcOpf(grid, "hard")
     attack = attack_on(make_proxy(problem, 0), problem)
-    function = attack.value_function
+    function = attack.known.function
     feasible = [np.isfinite(function.value(w)) for w in attack.domain.sample(50, 0)]
     assert any(feasible) == (factor > 0.5)
     assert not np.isfinite(function.value(attack.domain.centre))

@@ -25,7 +25,7 @@ from verifier.bounds.alpha import alpha_boxes
 from verifier.bounds.crown import layer_boxes, quantity_box
 from verifier.bounds.obbt import Tightener, mark_cutoff
 from verifier.bounds.over_domain import proxy_bounds
-from verifier.bounds.relaxation import Box, propagate, relax
+from verifier.bounds.relaxation import Box, inner_box, propagate, relax
 from verifier.budget import Budget
 
 # Samples come from a forward pass that rounds too.
@@ -265,7 +265,8 @@ def test_hypersimplex_intervals_are_attained(seed: int) -> None:
     demands = lower.sum() + np.sort(rng.random(2)) * (upper.sum() - lower.sum())
     layer = Hypersimplex(*(torch.as_tensor(v) for v in (lower, upper, np.ones(1))))
     box, source = as_box(Interval(*np.clip(ends, lower, upper))), as_box(Interval(demands[:1], demands[1:]))
-    out, shift = propagate(layer, box, source)
+    out, shift = propagate(layer, box, source), inner_box(layer, box, source)
+    assert shift is not None
     grid = np.stack(np.meshgrid(*[[0.0, 1.0]] * (n + 1), indexing="ij"), -1).reshape(-1, n + 1)
     grid = np.concatenate([grid, rng.random((200, n + 1))])
     h = torch.as_tensor(np.clip(ends[0] + grid[:, :n] * (ends[1] - ends[0]), lower, upper))
@@ -284,7 +285,7 @@ def test_affine_intervals_survive_cancellation() -> None:
     layer = Affine(weight, torch.as_tensor(rng.normal(size=5)))
     centre = rng.normal(size=40)
     for radius in (0.0, 1e-12, 1.0):
-        out, _ = propagate(layer, *[as_box(Interval(centre - radius, centre + radius))] * 2)
+        out = propagate(layer, *[as_box(Interval(centre - radius, centre + radius))] * 2)
         h = torch.as_tensor(centre + radius * rng.uniform(-1, 1, size=(500, 40)))
         values = layer(h, h)
         assert bool(((values >= out.lower) & (values <= out.upper)).all())

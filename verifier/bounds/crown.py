@@ -25,7 +25,7 @@ ROWS = 8192
 
 @dataclass(frozen=True)
 class LayerBoxes:
-    """Limits of every layer's inputs (the last: of the outputs), and of inner quantities, for a batch of latent boxes."""
+    """Limits of every layer's inputs (the last: of the outputs) and inner quantity, for a batch of latent boxes."""
 
     inputs: list[Box]
     inner: list[Box | None]
