@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from proxies.layers.qp_kkt import kkt_solve
-from proxies.layers.qp_optimum import Optimum, find_optimum
+from proxies.layers.qp_kkt import differentiable
+from proxies.layers.qp_optimum import Search, find_optimum
 from proxies.layers.qp_problem import OWN_DIMENSIONS, QPError, QuadraticPrograms, times
 from proxies.layers.qp_search import Status
 
@@ -128,18 +128,17 @@ def _qp_solve(
     with torch.no_grad():
         workers = options.workers or torch.get_num_threads()
         per_problem = options.method == "per_problem" or (options.method == "auto" and q.device.type == "cpu")
-        optimum = find_optimum(
-            problems.detach(), per_problem, options.tolerance, options.max_iterations, workers, guess
-        )
+        search = Search(per_problem, options.tolerance, options.max_iterations, workers)
+        optimum = find_optimum(problems.numbers(), search, guess)
     solved = optimum.status == Status.SOLVED
     if options.failures == "raise" and not bool(solved.all()):
         first = int((~solved).nonzero()[0])
         how = Status(int(optimum.status[first])).name.lower()
         raise QPError(f"problem {first} of the batch is {how}; mend its constraints, or ask for NaN instead")
-    z, y = _optimal_point(problems, optimum)
+    z, y = differentiable(problems, optimum.factors, optimum.z, optimum.y)
     slack = problems.t[:, p:] - times(problems.E[:, p:], z)
     z, nu, lam, slack = (_spoil(part, solved).to(kind) for part in (z, y[:, :p], y[:, p:], slack))
-    return QPSolution(z, nu, lam, slack, optimum.status, optimum.factor.active[:, p:], optimum.polished)
+    return QPSolution(z, nu, lam, slack, optimum.status, optimum.factors.active[:, p:], optimum.polished)
 
 
 def qp_vjp(
@@ -245,16 +244,6 @@ def _known_name(name: str) -> str:
     if name not in OWN_DIMENSIONS:
         raise QPError(f"a quadratic program has no parameter {name!r}; it has {', '.join(OWN_DIMENSIONS)}")
     return name
-
-
-def _optimal_point(problems: QuadraticPrograms, optimum: Optimum) -> tuple[Tensor, Tensor]:
-    """Return z and y with their derivatives; values of problems that could not be polished are the interior point's."""
-    z, y = kkt_solve(problems, optimum.factor)
-    rough = (optimum.status == Status.SOLVED) & ~optimum.polished
-    if bool(rough.any()):
-        z = z + torch.where(rough[:, None], optimum.z - z, 0.0).detach()
-        y = y + torch.where(rough[:, None], optimum.y - y, 0.0).detach()
-    return z, y
 
 
 class _SpoilUnsolved(torch.autograd.Function):

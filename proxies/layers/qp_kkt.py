@@ -6,6 +6,7 @@ Source: Amos and Kolter 2017 (OptNet), eq. (6)-(8), on the active set, where the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,16 +23,18 @@ PROXIMAL, SHIFT = 1e-7, 1e-12
 # One step of refinement suffices without a proximal term. With one, it goes on until the residual is this share of the
 # right-hand side, or for this many steps.
 RESIDUAL, STEPS = 1e-15, 12
+# Bytes that one part of a batch may take, so that its matrices are read from the cache and not from memory.
+CACHE = 8 * 2**20
 
 
 class Prepared:
     """A batch with Q factorised once, for every active set to be tried.
 
     Args:
-        problems: the batch.
+        problems: the batch, as its `numbers`.
 
     Attributes:
-        problems: the batch, without gradients.
+        problems: the batch.
         lower: (batch or 1, n, n) Cholesky factor of Q, or of Q with the proximal term.
         regular: no Q of the batch needed the proximal term.
 
@@ -40,14 +43,12 @@ class Prepared:
     """
 
     def __init__(self, problems: QuadraticPrograms, factor: tuple[Tensor, bool] | None = None) -> None:
-        self.problems = problems.detach()
+        self.problems = problems
         self.lower, self.regular = factor or _factor_of_q(self.problems.Q)
         self._whole: Tensor | None = None
 
-    def select(self, index: Tensor) -> Prepared:
-        """Return the problems at `index` ((k,), increasing); the batch itself where that is all of them."""
-        if len(index) == self.problems.batch:
-            return self
+    def select(self, index: Tensor | slice) -> Prepared:
+        """Return the problems at `index` (a slice, or (k,)), with their factors."""
         lower = self.lower if self.lower.shape[0] == 1 else self.lower[index]
         part = Prepared(self.problems.select(index), (lower, self.regular))
         if self._whole is not None:
@@ -134,6 +135,33 @@ class Factor:
         return solve_triangular(self.lower.mT, inner, upper=True)[..., 0], y
 
 
+@dataclass(frozen=True)
+class Factors:
+    """The factorised systems of a batch that was split into consecutive parts."""
+
+    parts: tuple[Factor, ...]
+    active: Tensor
+
+    def solve(self, r: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """`Factor.solve` for the whole batch."""
+        sizes = [len(part.active) for part in self.parts]
+        solved = [part.solve(*sides) for part, *sides in zip(self.parts, torch.split(r, sizes), torch.split(t, sizes))]
+        z, y = (torch.cat(side) for side in zip(*solved))
+        return z, y
+
+
+def parts(problems: QuadraticPrograms) -> Iterator[Prepared]:
+    """Yield a batch in consecutive parts, small enough on a processor for its cache; an empty batch is one part."""
+    size = problems.batch
+    if problems.q.device.type == "cpu":
+        numbers = problems.n**2 + 2 * problems.rows * problems.n
+        size = max(1, CACHE // (2 * torch.float64.itemsize * numbers))
+    together = Prepared(problems) if problems.Q.shape[0] == 1 else None
+    for first in range(0, max(problems.batch, 1), max(size, 1)):
+        part = slice(first, first + size)
+        yield Prepared(problems.select(part)) if together is None else together.select(part)
+
+
 def factorise(prepared: Prepared, active: Tensor) -> Factor:
     """Factorise the KKT systems on the active sets ((batch, rows); equalities must be in them)."""
     problems = prepared.problems
@@ -155,32 +183,38 @@ def factorise(prepared: Prepared, active: Tensor) -> Factor:
 
 
 class _KktSolve(torch.autograd.Function):
-    """`Factor.solve` as a function of Q, E, r and t; its derivative is another such solve, so it has every order."""
+    """`Factor.solve` as a function of Q, E, r and t; its derivative is another such solve, so it has every order.
+
+    The factors are those of the symmetric part of Q, and so is its gradient.
+    """
 
     @staticmethod
-    def forward(ctx: Any, Q: Tensor, E: Tensor, r: Tensor, t: Tensor, factor: Factor) -> tuple[Tensor, Tensor]:
-        z, y = factor.solve(r, t)
-        ctx.factor = factor
+    def forward(
+        ctx: Any, Q: Tensor, E: Tensor, r: Tensor, t: Tensor, factors: Factors, known: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        z, y = known or factors.solve(r, t)
+        ctx.factors = factors
         ctx.save_for_backward(Q, E, z, y)
         return z, y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         Q, E, z, y = ctx.saved_tensors
-        factor: Factor = ctx.factor
+        factors: Factors = ctx.factors
         dz, dy = _KktSolve.apply(  # type: ignore[no-untyped-call]
-            Q, E, grads[0], torch.where(factor.active, grads[1], 0.0), factor
+            Q, E, grads[0], torch.where(factors.active, grads[1], 0.0), factors, None
         )
         wants_q, wants_e = ctx.needs_input_grad[:2]
         grad_q = _outer(dz, z, z, dz, Q.shape[0] == 1, -0.5) if wants_q else None
         grad_e = _outer(dy, z, y, dz, E.shape[0] == 1, -1.0) if wants_e else None
-        return grad_q, grad_e, dz, dy, None
+        return grad_q, grad_e, dz, dy, None, None
 
 
-def kkt_solve(problems: QuadraticPrograms, factor: Factor) -> tuple[Tensor, Tensor]:
-    """Return z ((batch, n)) and y ((batch, rows)) of the factorised systems, differentiable in every parameter."""
+def differentiable(problems: QuadraticPrograms, factors: Factors, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return z ((batch, n)) and y ((batch, rows)), which solve the factorised systems, with derivatives in every
+    parameter."""
     solved: tuple[Tensor, Tensor] = _KktSolve.apply(  # type: ignore[no-untyped-call]
-        problems.Q, problems.E, -problems.q, problems.t, factor
+        problems.Q, problems.E, -problems.q, problems.t, factors, (z, y)
     )
     return solved
 
@@ -204,8 +238,9 @@ def _factor_of_q(Q: Tensor) -> tuple[Tensor, bool]:
     eye = torch.eye(Q.shape[-1], dtype=Q.dtype, device=Q.device)
     lower, info = torch.linalg.cholesky_ex(Q + term[:, None, None] * eye)
     if bool((info > 0).any()):
-        first = int((info > 0).nonzero()[0])
-        raise QPError(f"Q of problem {first} is not positive semidefinite; learn it through a factor, Q = LL' + 1e-4 I")
+        raise QPError(
+            "Q of a quadratic program is not positive semidefinite; learn it through a factor, Q = LL' + 1e-4 I"
+        )
     return lower, False
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from proxies.layers.qp_batched import batched_interior_point
-from proxies.layers.qp_kkt import Factor, Prepared, factorise
+from proxies.layers.qp_kkt import Factor, Factors, Prepared, factorise, parts
 from proxies.layers.qp_problem import QPError, QuadraticPrograms, times
 from proxies.layers.qp_search import Found, Status, active_set_search, interior_point_search
 
@@ -34,40 +34,64 @@ class Optimum:
         z, y: (batch, n) and (batch, rows); arbitrary where not solved.
         status: (batch,) `Status` codes.
         polished: (batch,) proven by the KKT system of the active set.
-        factor: that system, of every problem; of problems that are not solved, with an empty active set.
+        factors: that system, of every problem; of problems that are not solved, with an empty active set.
     """
 
     z: Tensor
     y: Tensor
     status: Tensor
     polished: Tensor
-    factor: Factor
+    factors: Factors
 
 
-def find_optimum(
-    problems: QuadraticPrograms,
-    per_problem: bool,
-    tolerance: float,
-    max_iterations: int,
-    workers: int,
-    guess: Tensor | None = None,
-) -> Optimum:
-    """Solve every problem of a batch (arguments as `proxies.layers.qp.QPOptions` and `qp_solve`).
+@dataclass(frozen=True)
+class Search:
+    """How to look for optima; attributes as in `proxies.layers.qp.QPOptions`.
+
+    `per_problem` takes solvers that run on one problem after the other instead of the batched interior point.
+    """
+
+    per_problem: bool
+    tolerance: float
+    max_iterations: int
+    workers: int
+
+
+def find_optimum(problems: QuadraticPrograms, search: Search, guess: Tensor | None = None) -> Optimum:
+    """Solve every problem of a batch, trying first the active sets in `guess` ((batch, inequalities)), where given.
 
     Raises:
         QPError: a Q is not positive semidefinite, or the guess has another shape than the inequalities.
     """
-    prepared = Prepared(problems)
+    shape = (problems.batch, problems.rows - problems.equalities)
+    if guess is not None and (tuple(guess.shape) != shape or guess.dtype != torch.bool):
+        raise QPError(f"a guess of the active set needs shape {shape} and type bool, not {tuple(guess.shape)}")
+    if guess is None and not shape[1]:
+        guess = torch.zeros(shape, dtype=torch.bool, device=problems.q.device)
+    found, first = [], 0
+    for part in parts(problems):
+        last = first + part.problems.batch
+        found.append(_find(part, search, None if guess is None else guess[first:last]))
+        first = last
+    z, y, status, polished, active = (torch.cat(side) for side in list(zip(*found))[:-1])
+    return Optimum(z, y, status, polished, Factors(tuple(part[-1] for part in found), active))
+
+
+def _find(
+    prepared: Prepared, search: Search, guess: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Factor]:
+    """Return z, y, status, polished, active sets and the factor of one part of a batch."""
+    problems = prepared.problems
     z, y = torch.zeros_like(problems.q), torch.zeros_like(problems.t)
     active = torch.zeros_like(y, dtype=torch.bool)
     status = torch.full((problems.batch,), int(Status.MAX_ITERATIONS), device=z.device)
     polished = torch.zeros_like(status, dtype=torch.bool)
     factor: Factor | None = None
-    for trusted, propose in _proposals(problems, per_problem, tolerance, max_iterations, workers, guess):
+    for trusted, propose in _proposals(search, guess):
         index = (~polished & (status != Status.INFEASIBLE) & (status != Status.UNBOUNDED)).nonzero()[:, 0]
         if not len(index):
             break
-        part = prepared.select(index)
+        part = _select(prepared, index)
         found = propose(part)
         proof = _polish(part, found)
         factor = proof.whole if part is prepared else None
@@ -80,35 +104,26 @@ def find_optimum(
         status[index[ended]] = found.status[ended]
     if factor is None:
         factor = factorise(prepared, active)
-    return Optimum(z, y, status, polished, factor)
+    return z, y, status, polished, active, factor
 
 
 # What can be tried, and whether its word counts where the polish cannot prove it.
 Proposal = tuple[bool, Callable[[Prepared], Found]]
 
 
-def _proposals(
-    problems: QuadraticPrograms,
-    per_problem: bool,
-    tolerance: float,
-    max_iterations: int,
-    workers: int,
-    guess: Tensor | None,
-) -> Iterator[Proposal]:
+def _proposals(search: Search, guess: Tensor | None) -> Iterator[Proposal]:
     """Yield what to try, cheapest first; each is given the problems that those before it left open."""
-    shape = (problems.batch, problems.rows - problems.equalities)
-    if guess is not None and (tuple(guess.shape) != shape or guess.dtype != torch.bool):
-        raise QPError(f"a guess of the active set needs shape {shape} and type bool, not {tuple(guess.shape)}")
-    if guess is None and not shape[1]:
-        guess = torch.zeros(shape, dtype=torch.bool, device=problems.q.device)
     if guess is not None:
         yield False, partial(_as_found, guess=guess)
-    if per_problem:
-        yield False, partial(active_set_search, workers=workers)
-    interior_point = interior_point_search if per_problem else batched_interior_point
-    yield True, partial(interior_point, tolerance=tolerance, max_iterations=max_iterations)
+    if search.per_problem:
+        yield False, partial(active_set_search, workers=search.workers)
+    interior_point = interior_point_search if search.per_problem else batched_interior_point
+    yield True, partial(interior_point, tolerance=search.tolerance, max_iterations=search.max_iterations)
     # The few that are left: on the processor, wherever the batch is.
-    yield True, partial(interior_point_search, tolerance=min(FINE, tolerance), max_iterations=max_iterations)
+    yield (
+        True,
+        partial(interior_point_search, tolerance=min(FINE, search.tolerance), max_iterations=search.max_iterations),
+    )
 
 
 def _as_found(prepared: Prepared, guess: Tensor) -> Found:
@@ -141,7 +156,7 @@ def _polish(prepared: Prepared, found: Found) -> _Proof:
     for attempt in range(MENDS + 1):
         if not len(index):
             break
-        judged = _judge(prepared.select(index), trial[index])
+        judged = _judge(_select(prepared, index), trial[index])
         good = index[judged.right]
         if attempt == 0 and len(good) == prepared.problems.batch:
             whole = judged.factor
@@ -183,3 +198,8 @@ def _judge(prepared: Prepared, active: Tensor) -> _Judged:
         right &= (y[:, p:] >= -smallest).all(-1)
         mended[:, p:] = (active & (y > smallest) | (slack < -tolerance))[:, p:]
     return _Judged(factor, z, y, right, mended)
+
+
+def _select(prepared: Prepared, index: Tensor) -> Prepared:
+    """Return the problems at `index` (increasing); the batch itself where that is all of them."""
+    return prepared if len(index) == prepared.problems.batch else prepared.select(index)

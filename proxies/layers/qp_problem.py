@@ -26,7 +26,7 @@ class QuadraticPrograms:
     """A batch of problems in float64, equalities stacked on inequalities: rows E = [A; G], limits t = [b; h].
 
     Attributes:
-        Q: (batch or 1, n, n) symmetric; a leading 1 where the batch shares it.
+        Q: (batch or 1, n, n); a leading 1 where the batch shares it. Only its symmetric part counts.
         q: (batch, n).
         E: (batch or 1, rows, n).
         t: (batch, rows).
@@ -72,7 +72,7 @@ class QuadraticPrograms:
         limits = [own[name].expand(batch, -1) for name in ("b", "h")]
         E = torch.cat(rows, 1) if len(rows) > 1 else (rows[0] if rows else q.new_zeros(1, 0, n).double())
         return cls(
-            Q=(own["Q"] + own["Q"].mT) / 2,
+            Q=own["Q"],
             q=own["q"].expand(batch, n),
             E=E,
             t=torch.cat(limits, 1),
@@ -94,12 +94,13 @@ class QuadraticPrograms:
         """Number of equalities and inequalities."""
         return self.t.shape[1]
 
-    def detach(self) -> QuadraticPrograms:
-        """Return the same numbers without their gradients."""
-        return QuadraticPrograms(self.Q.detach(), self.q.detach(), self.E.detach(), self.t.detach(), self.equalities)
+    def numbers(self) -> QuadraticPrograms:
+        """Return the same problems with a symmetric Q, for solvers: no gradient comes back from them."""
+        Q = self.Q.detach()
+        return QuadraticPrograms((Q + Q.mT) / 2, self.q.detach(), self.E.detach(), self.t.detach(), self.equalities)
 
-    def select(self, index: Tensor) -> QuadraticPrograms:
-        """Return the problems at `index` ((k,)); shared parameters stay shared."""
+    def select(self, index: Tensor | slice) -> QuadraticPrograms:
+        """Return the problems at `index` (a slice, or (k,)); shared parameters stay shared."""
         Q = self.Q if self.Q.shape[0] == 1 else self.Q[index]
         E = self.E if self.E.shape[0] == 1 else self.E[index]
         return QuadraticPrograms(Q, self.q[index], E, self.t[index], self.equalities)
@@ -109,7 +110,8 @@ def times(matrix: Tensor, vectors: Tensor) -> Tensor:
     """Return matrix @ vector for every problem: (batch or 1, r, c) by (batch, c) gives (batch, r)."""
     if matrix.shape[0] == 1:
         return vectors @ matrix[0].mT
-    return (matrix @ vectors[..., None])[..., 0]
+    # As a row times a matrix: several times faster on a processor than a matrix times a column.
+    return (vectors[:, None, :] @ matrix.mT)[:, 0]
 
 
 def _batch(given: Mapping[str, Tensor], n: int) -> int:

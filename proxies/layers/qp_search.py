@@ -26,7 +26,7 @@ SWITCHES = 10
 # Larger than any slack: DAQP's lower limit of a row that has none.
 NO_LIMIT = 1e30
 # Below this many numbers in all constraint rows, starting threads costs more than they save.
-WORTH_THREADS = 200_000
+WORTH_THREADS = 50_000
 
 
 class Status(IntEnum):

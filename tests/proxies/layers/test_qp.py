@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -18,6 +18,15 @@ from proxies.layers.qp_search import Found, active_set_search
 METHODS = [QPOptions(method="per_problem", workers=1), QPOptions(method="batched")]
 both = pytest.mark.parametrize("options", METHODS, ids=lambda options: options.method)
 Parameters = dict[str, Tensor]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Problems this small only wait for each other in several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def double(values: object) -> Tensor:
