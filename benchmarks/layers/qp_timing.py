@@ -3,8 +3,8 @@
 Usage: python benchmarks/layers/qp_timing.py [--device cpu] [--trials 10] [--threads 1] [--quick] [--json FILE]
 
 Figure 1: batch of 128, n variables and n inequalities for n = 10, 50, 100, 500; the linear layer is a product with one
-matrix an instance. Figure 2: n = 100 and batches of 1, 64 and 128. The published figures are read off plots (a GPU of
-2017, Gurobi on four cores), except 0.18 s and 4.7 s, which the text states; only ratios within one run compare.
+matrix an instance. Figure 2: n = 100 and batches of 1, 64 and 128. The paper's figures are plots without numbers; its
+text states 0.18 s for its layer on a GPU of 2017 and 4.7 s for Gurobi on four cores. Only ratios of one run compare.
 Source: Amos and Kolter 2017, section 4.1, figures 1 and 2.
 """
 
