@@ -1,6 +1,6 @@
 """OptNet's denoising experiment: 1D signals by total variation, by learnt QP layers and by a network (Table 1).
 
-Usage: python benchmarks/layers/denoising.py [--train 3000] [--epochs 12] [--length 50] [--threads 1] [--quick]
+Usage: python benchmarks/layers/denoising.py [--train 5000] [--epochs 18] [--length 50] [--threads 1] [--quick]
        [--json FILE]
 
 Signals are piecewise constant: 1 to 9 pieces in 100 samples (1 to 4 in our 50), heights 10 to 100, noise 10, as in the
@@ -168,8 +168,8 @@ def show(rows: Sequence[dict[str, Any]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     command = parser(__doc__)
-    command.add_argument("--train", type=int, default=3000)
-    command.add_argument("--epochs", type=int, default=12)
+    command.add_argument("--train", type=int, default=5000)
+    command.add_argument("--epochs", type=int, default=18)
     command.add_argument("--length", type=int, default=50)
     arguments = command.parse_args(argv)
     if arguments.quick:

@@ -35,9 +35,10 @@ def test_projected_dispatches_are_feasible_and_nearest(problem: DcOpf) -> None:
 
 def test_limits_bind_and_gradients_pass(problem: DcOpf) -> None:
     """With ratings cut until they bind, flows stop at them, and gradients agree with differences."""
-    tight = _with_ratings(problem, 0.55)
+    tight = replace(problem, grid=replace(problem.grid, rating=0.45 * problem.grid.rating))
     x = torch.as_tensor(problem.grid.load)[None]
-    h = torch.rand(1, problem.decision_size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(0)
+    h = 2 * torch.rand(1, problem.decision_size, dtype=torch.float64) * torch.as_tensor(problem.grid.pmax)
     projection = QPProjection(tight)
     solution = projection.solve(h, x)
     assert solution.solved.all()
@@ -56,7 +57,3 @@ def test_inputs_that_nothing_serves_give_nan(problem: DcOpf) -> None:
     assert y.dtype == torch.float32
     assert y[0].isfinite().all()
     assert y[1, projection.moved].isnan().all()
-
-
-def _with_ratings(problem: DcOpf, share: float) -> DcOpf:
-    return replace(problem, grid=replace(problem.grid, rating=share * problem.grid.rating))
