@@ -129,7 +129,7 @@ def _qp_solve(
         workers = options.workers or torch.get_num_threads()
         per_problem = options.method == "per_problem" or (options.method == "auto" and q.device.type == "cpu")
         search = Search(per_problem, options.tolerance, options.max_iterations, workers)
-        optimum = find_optimum(problems.numbers(), search, guess)
+        optimum = find_optimum(problems, search, guess)
     solved = optimum.status == Status.SOLVED
     if options.failures == "raise" and not bool(solved.all()):
         first = int((~solved).nonzero()[0])

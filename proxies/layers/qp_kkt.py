@@ -137,17 +137,25 @@ class Factor:
 
 @dataclass(frozen=True)
 class Factors:
-    """The factorised systems of a batch that was split into consecutive parts."""
+    """The factorised systems of a batch that was split into consecutive parts.
+
+    Attributes:
+        parts: first to last.
+        active: (batch, rows) of all parts.
+        scale: (batch or 1, rows) what the rows were multiplied by before.
+    """
 
     parts: tuple[Factor, ...]
     active: Tensor
+    scale: Tensor
 
     def solve(self, r: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """`Factor.solve` for the whole batch."""
+        """`Factor.solve` for the whole batch, in the units of its own rows."""
+        t = t * self.scale
         sizes = [len(part.active) for part in self.parts]
         solved = [part.solve(*sides) for part, *sides in zip(self.parts, torch.split(r, sizes), torch.split(t, sizes))]
         z, y = (torch.cat(side) for side in zip(*solved))
-        return z, y
+        return z, y * self.scale
 
 
 def parts(problems: QuadraticPrograms) -> Iterator[Prepared]:

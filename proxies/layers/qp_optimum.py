@@ -18,7 +18,8 @@ from proxies.layers.qp_kkt import Factor, Factors, Prepared, factorise, parts
 from proxies.layers.qp_problem import QPError, QuadraticPrograms, times
 from proxies.layers.qp_search import Found, Status, active_set_search, interior_point_search
 
-# Residuals, negative slacks and negative duals up to this share of the largest term of their equation are rounding.
+# Residuals, negative slacks and negative duals up to this share of one plus the largest term of their equation are
+# rounding: variables and duals much smaller than that cannot be told from zero, and want other units.
 PROOF = 1e-9
 # How often a wrong active set is mended (violated rows in, rows with a negative dual out) before another solver is run.
 MENDS = 2
@@ -69,12 +70,14 @@ def find_optimum(problems: QuadraticPrograms, search: Search, guess: Tensor | No
     if guess is None and not shape[1]:
         guess = torch.zeros(shape, dtype=torch.bool, device=problems.q.device)
     found, first = [], 0
-    for part in parts(problems):
+    numbers, scale = problems.numbers()
+    for part in parts(numbers):
         last = first + part.problems.batch
         found.append(_find(part, search, None if guess is None else guess[first:last]))
         first = last
     z, y, status, polished, active = (torch.cat(side) for side in list(zip(*found))[:-1])
-    return Optimum(z, y, status, polished, Factors(tuple(part[-1] for part in found), active))
+    factors = Factors(tuple(part[-1] for part in found), active, scale)
+    return Optimum(z, y * scale, status, polished, factors)
 
 
 def _find(

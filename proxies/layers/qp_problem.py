@@ -14,6 +14,8 @@ from torch import Tensor
 from proxies.errors import ProxyError
 
 # Dimensions of a parameter that is shared by the batch; one more where every problem has its own.
+# Rows between this length and its inverse are left as they are: tolerances then mean what they say.
+WELL_SCALED = 100.0
 OWN_DIMENSIONS = {"Q": 2, "q": 1, "A": 2, "b": 1, "G": 2, "h": 1}
 
 
@@ -94,10 +96,20 @@ class QuadraticPrograms:
         """Number of equalities and inequalities."""
         return self.t.shape[1]
 
-    def numbers(self) -> QuadraticPrograms:
-        """Return the same problems with a symmetric Q, for solvers: no gradient comes back from them."""
-        Q = self.Q.detach()
-        return QuadraticPrograms((Q + Q.mT) / 2, self.q.detach(), self.E.detach(), self.t.detach(), self.equalities)
+    def numbers(self) -> tuple[QuadraticPrograms, Tensor]:
+        """Return the same problems for solvers, without gradients: with a symmetric Q, and with rows of length one
+        where the lengths are far from it.
+
+        Also returns the factors ((batch or 1, rows)) that the rows were multiplied by: so are their multipliers
+        divided.
+        """
+        Q, E, t = self.Q.detach(), self.E.detach(), self.t.detach()
+        length = torch.linalg.vector_norm(E, dim=-1)
+        far = ((length < 1 / WELL_SCALED) | (length > WELL_SCALED)) & (length > 0)
+        scale = torch.where(far, 1 / length, 1.0)
+        if bool(far.any()):
+            E, t = E * scale[..., None], t * scale
+        return QuadraticPrograms((Q + Q.mT) / 2, self.q.detach(), E, t, self.equalities), scale
 
     def select(self, index: Tensor | slice) -> QuadraticPrograms:
         """Return the problems at `index` (a slice, or (k,)); shared parameters stay shared."""

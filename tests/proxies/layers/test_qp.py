@@ -130,6 +130,24 @@ def test_shared_and_repeated_parameters_have_the_same_optima() -> None:
     torch.testing.assert_close(qp_solve(**shared).z, qp_solve(**repeated).z, rtol=0, atol=1e-11)
 
 
+@both
+@pytest.mark.parametrize(
+    ("names", "factor"), [("Qq", 1e-7), ("Qq", 1e7), ("AbGh", 1e-7), ("Gh", 1e7), ("qbh", 1e-3), ("qbh", 1e7)]
+)
+def test_units_do_not_matter(options: QPOptions, names: str, factor: float) -> None:
+    """In other units of cost, rows or variables: the same point and, up to the units, the same gradient."""
+    parameters = random_qps(16, 6, 2, 9, seed=4)
+    plain, slopes = qp_vjp(parameters, torch.ones(16, 6, dtype=torch.float64), options)
+    changed = {name: value * factor if name in names else value for name, value in parameters.items()}
+    solution, others = qp_vjp(changed, torch.ones(16, 6, dtype=torch.float64), options)
+    assert solution.polished.all()
+    unit = factor if names == "qbh" else 1.0
+    torch.testing.assert_close(solution.z / unit, plain.z, rtol=1e-9, atol=1e-9)
+    for name, slope in slopes.items():
+        wanted = slope * unit / (factor if name in names else 1.0)
+        torch.testing.assert_close(others[name], wanted, rtol=1e-7, atol=1e-9 * float(wanted.abs().max()))
+
+
 def infeasible_in_the_middle() -> Parameters:
     parameters = random_qps(3, 2, 0, 4, seed=1)
     parameters["G"][1] = double([[1, 0], [-1, 0], [0, 1], [0, -1]])
