@@ -6,7 +6,7 @@ Source: Amos and Kolter 2017 (OptNet), eq. (1)-(8). For training only: these lay
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,10 @@ from proxies.layers.qp_problem import OWN_DIMENSIONS, QPError, QuadraticPrograms
 from proxies.layers.qp_search import Status
 
 __all__ = ["ActiveSetCache", "QPError", "QPLayer", "QPOptions", "QPSolution", "Status", "qp_solve", "qp_vjp"]
+
+
+Method = Literal["auto", "per_problem", "batched"]
+Failures = Literal["nan", "raise"]
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,19 @@ class QPOptions:
         failures: "nan" fills the rows of problems without an optimum, "raise" raises QPError.
     """
 
-    method: Literal["auto", "per_problem", "batched"] = "auto"
+    method: Method = "auto"
     tolerance: float = 1e-8
     max_iterations: int = 200
     workers: int = 0
-    failures: Literal["nan", "raise"] = "nan"
+    failures: Failures = "nan"
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise QPError(f"a quadratic program is solved by one of {get_args(Method)}, not by {self.method!r}")
+        if self.failures not in get_args(Failures):
+            raise QPError(f"a failure gives one of {get_args(Failures)}, not {self.failures!r}")
+        if not self.tolerance > 0:
+            raise QPError(f"the tolerance has to be positive, not {self.tolerance}")
 
 
 @dataclass(frozen=True)
@@ -232,11 +244,10 @@ class QPLayer(nn.Module):
         missing = [name for name in ("Q", "q") if name not in given]
         if missing:
             raise QPError(f"a quadratic program needs {' and '.join(missing)}; hold it in the layer or call with it")
-        use = self.cache is not None and sample is not None
-        guess = self.cache.guess(sample) if self.cache is not None and sample is not None else None
-        solution = qp_solve(**given, options=self.options, guess=guess)
-        if use and self.cache is not None and sample is not None:
-            self.cache.keep(sample, solution)
+        if self.cache is None or sample is None:
+            return qp_solve(**given, options=self.options)
+        solution = qp_solve(**given, options=self.options, guess=self.cache.guess(sample))
+        self.cache.keep(sample, solution)
         return solution
 
 

@@ -46,6 +46,7 @@ class Prepared:
         self.problems = problems
         self.lower, self.regular = factor or _factor_of_q(self.problems.Q)
         self._whole: Tensor | None = None
+        self._gram: Tensor | None = None
 
     def select(self, index: Tensor | slice) -> Prepared:
         """Return the problems at `index` (a slice, or (k,)), with their factors."""
@@ -53,6 +54,7 @@ class Prepared:
         part = Prepared(self.problems.select(index), (lower, self.regular))
         if self._whole is not None:
             part._whole = self._whole if self._whole.shape[0] == 1 else self._whole[index]
+        part._gram = self._gram
         return part
 
     def whole(self) -> Tensor:
@@ -63,12 +65,22 @@ class Prepared:
             self._whole = solve_triangular(self.lower, together.mT, upper=False)
         return self._whole
 
+    @property
+    def shared(self) -> bool:
+        """Whether the whole batch has one Q and one E."""
+        return self.lower.shape[0] == self.problems.E.shape[0] == 1
+
+    def gram(self) -> Tensor:
+        """Return the square of `whole` ((rows, rows)) where Q and E are shared, found once."""
+        if self._gram is None:
+            self._gram = self.whole()[0].mT @ self.whole()[0]
+        return self._gram
+
     def half(self, order: Tensor) -> tuple[Tensor, Tensor]:
         """Return lower^-1 E' of the rows in `order` ((batch, k)) as (batch, n, k), and its square ((batch, k, k))."""
         E = self.problems.E
-        if self.lower.shape[0] == E.shape[0] == 1:
-            whole = self.whole()[0]
-            return whole.mT[order].mT, (whole.mT @ whole)[order[:, :, None], order[:, None, :]]
+        if self.shared:
+            return self.whole()[0].mT[order].mT, self.gram()[order[:, :, None], order[:, None, :]]
         which = torch.arange(len(order), device=order.device)[:, None]
         if self._whole is not None:
             half = self._whole.mT[which, order].mT
@@ -162,9 +174,12 @@ def parts(problems: QuadraticPrograms) -> Iterator[Prepared]:
     """Yield a batch in consecutive parts, small enough on a processor for its cache; an empty batch is one part."""
     size = problems.batch
     if problems.q.device.type == "cpu":
-        numbers = problems.n**2 + 2 * problems.rows * problems.n
-        size = max(1, CACHE // (2 * torch.float64.itemsize * numbers))
+        own_q, own_e = problems.Q.shape[0] != 1, problems.E.shape[0] != 1
+        numbers = 2 * own_q * problems.n**2 + (1 + 2 * own_e) * problems.rows * problems.n
+        size = max(1, CACHE // (torch.float64.itemsize * max(numbers, 1)))
     together = Prepared(problems) if problems.Q.shape[0] == 1 else None
+    if together is not None and together.shared:
+        together.gram()  # Once, and not in every part.
     for first in range(0, max(problems.batch, 1), max(size, 1)):
         part = slice(first, first + size)
         yield Prepared(problems.select(part)) if together is None else together.select(part)
@@ -256,7 +271,8 @@ def _share(residual: Tensor, right: Tensor) -> Tensor:
     """Return ((batch,)) the largest residual over the largest entry of the right-hand side, but at least over 1."""
     if not residual.shape[-1]:
         return residual.new_zeros(residual.shape[0])
-    return residual.abs().amax(-1) / right.abs().amax(-1).clamp(min=1.0)
+    # A problem without an optimum may have NaN on its right: the others are still refined.
+    return (residual.abs().amax(-1) / right.abs().amax(-1).clamp(min=1.0)).nan_to_num(0.0)
 
 
 def solve_triangular(matrix: Tensor, right: Tensor, upper: bool) -> Tensor:

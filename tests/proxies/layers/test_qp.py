@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,6 +169,24 @@ def test_an_infeasible_problem_never_looks_like_a_solution(options: QPOptions) -
     assert all(value.grad.isfinite().all() and not value.grad[1].any() for value in parameters.values())
     solution.z.sum().backward()
     assert all(value.grad[1].isnan().any() and value.grad[0].isfinite().all() for value in parameters.values())
+
+
+def test_an_unsolved_problem_leaves_its_neighbours_gradients_alone() -> None:
+    """Also where a singular Q makes the solves iterate: NaN in one row must not end the others' refinement."""
+    parameters = infeasible_in_the_middle() | {"Q": torch.zeros(2, 2).double()}
+    parameters["G"] = parameters["G"][1].repeat(3, 1, 1)
+    parameters["h"] = torch.stack([double([1, 2, 1, 1]), parameters["h"][1], double([3, 1, 2, 1])])
+    together = {name: value.clone().requires_grad_() for name, value in parameters.items()}
+    solution = qp_solve(**together)
+    assert solution.status.tolist() == [Status.SOLVED, Status.INFEASIBLE, Status.SOLVED]
+    solution.z.sum().backward()
+    for k in (0, 2):
+        alone = {
+            name: (value if name == "Q" else value[k]).clone().requires_grad_() for name, value in parameters.items()
+        }
+        qp_solve(**alone).z.sum().backward()
+        for name in ("q", "G", "h"):
+            torch.testing.assert_close(together[name].grad[k], alone[name].grad, rtol=1e-12, atol=1e-12)
 
 
 @both
@@ -411,6 +430,15 @@ def test_the_layer_learns_and_remembers(monkeypatch: pytest.MonkeyPatch) -> None
     assert losses[-1] < 0.1 * losses[0]
     assert searched[0] == 32
     assert sum(searched) < 0.2 * 32 * 60
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"method": "simplex"}, "solved by"), ({"failures": "no"}, "gives"), ({"tolerance": 0}, "positive")],
+)
+def test_unknown_options_are_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(QPError, match=said):
+        QPOptions(**wrong)
 
 
 def test_the_layer_names_what_it_lacks() -> None:
