@@ -25,6 +25,8 @@ PROXIMAL, SHIFT = 1e-7, 1e-12
 RESIDUAL, STEPS = 1e-15, 12
 # Bytes that one part of a batch may take, so that its matrices are read from the cache and not from memory.
 CACHE = 8 * 2**20
+# A part has at least this many problems, or the solvers' threads would have nothing to share.
+LEAST = 8
 
 
 class Prepared:
@@ -176,7 +178,7 @@ def parts(problems: QuadraticPrograms) -> Iterator[Prepared]:
     if problems.q.device.type == "cpu":
         own_q, own_e = problems.Q.shape[0] != 1, problems.E.shape[0] != 1
         numbers = 2 * own_q * problems.n**2 + (1 + 2 * own_e) * problems.rows * problems.n
-        size = max(1, CACHE // (torch.float64.itemsize * max(numbers, 1)))
+        size = max(LEAST, CACHE // (torch.float64.itemsize * max(numbers, 1)))
     together = Prepared(problems) if problems.Q.shape[0] == 1 else None
     if together is not None and together.shared:
         together.gram()  # Once, and not in every part.
