@@ -475,3 +475,14 @@ def test_the_pulled_back_gradient_is_the_layers() -> None:
     assert all(grad.isfinite().all() and not grad[1].any() for grad in grads.values())
     with pytest.raises(QPError, match="grad_z"):
         qp_vjp(parameters, weight[:2])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_on_a_cuda_device() -> None:
+    parameters = random_qps(16, 10, 2, 15)
+    weight = torch.randn(16, 10, dtype=torch.float64)
+    here, grads = qp_vjp(parameters, weight)
+    there, others = qp_vjp({name: value.cuda() for name, value in parameters.items()}, weight.cuda())
+    torch.testing.assert_close(there.z.cpu(), here.z, rtol=1e-9, atol=1e-9)
+    for name, grad in grads.items():
+        torch.testing.assert_close(others[name].cpu(), grad, rtol=1e-7, atol=1e-7)
