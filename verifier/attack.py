@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from problems.domain import Domain
@@ -81,6 +82,8 @@ class Candidate:
 PRESSED_ROUNDS, PRESSURES = 2, 32
 # The length of short steps, as a share of the usual one.
 SHORT = 0.1
+# Climbed points whose single coordinates are moved too, where the decision jumps: between jumps it has no slope.
+MOVED = 16
 # A round that raises the best gap by a smaller share brought nothing.
 WORTH = 1e-3
 # Called with every better candidate.
@@ -121,6 +124,7 @@ class Attack:
         self._matrix = self.tensor(domain.matrix.toarray()).T.contiguous()
         self._shift = self.tensor(domain.shift)
         self._sampled = 0
+        self.jumps = any(layer.jumps for layer in layers)
 
     def run(
         self,
@@ -152,9 +156,11 @@ class Attack:
         rng = np.random.default_rng(options.seed)
         upper = self.domain.project(self.domain.box.upper)
         self._value(np.stack([self.domain.centre, upper]), ratio, on_best)
-        if not len(self.known):
-            self._value(self.domain.sample(options.starts, options.seed), ratio, on_best)
         found: list[Candidate] = []
+        if not len(self.known) or self.jumps:
+            sampled = self._value(self.domain.sample(options.starts, options.seed), ratio, on_best)
+            # Where the decision jumps, a good input may lie where no climb leads.
+            found = _best(sampled, options.exact) if self.jumps else []
         since, last = 0, -np.inf
         for turn in range(options.rounds):
             # Where nothing is known no input tried so far has a feasible problem: nothing to climb on.
@@ -168,8 +174,11 @@ class Attack:
                 pressed = climb.pressed(begin, options, budget)
                 begin[::2] = pressed[::2]
             climbed, surrogate = climb.by_signs(climb.surrogate, begin, options, budget)
+            if self.jumps:
+                order = np.argsort(-surrogate)[:MOVED]
+                climbed[order], surrogate[order] = climb.by_coordinates(climbed[order], order, budget)
             found += self._value(_distinct(climbed[np.argsort(-surrogate)], options.exact), ratio, on_best)
-            found = sorted(found, key=lambda c: -c.gap)[: options.exact]
+            found = _best(found, options.exact)
             self.found = found
             best = self.best.gap if self.best is not None else -np.inf
             since = since + 1 if best <= last + WORTH * abs(best) else 0
@@ -343,6 +352,50 @@ class _Climb:
             w = self.project(w + step[:, None] * width * slope.sign(), which)
             step *= decay
         return best_w.cpu().numpy(), best.cpu().numpy()
+
+    @torch.no_grad()
+    def by_coordinates(self, points: Vector, which: NDArray[np.int64], budget: Budget) -> tuple[Vector, Vector]:
+        """Throw coordinates to the ends of their ranges while that pays; return the points and their surrogates.
+
+        Of the moves that pay alone, the best first so many are made together: the number that pays most.
+
+        Args:
+            points: (count, n_w).
+            which: (count,) the numbers of their starts.
+            budget: for all.
+        """
+        moved, values = points.copy(), np.zeros(len(points))
+        for k, (point, start) in enumerate(zip(points, which)):
+            owner = int(self._owner[start])
+            low, high = self._low[owner], self._high[owner]
+            w = self._attack.tensor(point)
+            value = self.surrogate(w[None])[0]
+            free = torch.nonzero(high > low)[:, 0]
+            while free.numel():
+                ends = w.repeat(2 * free.numel(), 1)
+                rows = torch.arange(free.numel(), device=w.device)
+                ends[rows, free], ends[rows + free.numel(), free] = low[free], high[free]
+                gain = self.surrogate(self.project(ends, torch.full_like(ends[:, 0], start, dtype=torch.long))) - value
+                best, side = gain.reshape(2, -1).max(0)
+                order = best.argsort(descending=True)[: int((best > 0).sum())]
+                if not order.numel() or budget.spent:
+                    break
+                together = w.repeat(order.numel(), 1)
+                for place, one in enumerate(order.tolist()):
+                    together[place:, free[one]] = (high if side[one] else low)[free[one]]
+                together = self.project(together, torch.full_like(together[:, 0], start, dtype=torch.long))
+                tried = self.surrogate(together)
+                top = int(tried.argmax())
+                if tried[top] <= value:
+                    break
+                w, value = together[top], tried[top]
+            moved[k], values[k] = w.cpu().numpy(), float(value)
+        return moved, values
+
+
+def _best(found: Sequence[Candidate], count: int) -> list[Candidate]:
+    """Return the best `count` candidates, best first."""
+    return sorted(found, key=lambda c: -c.gap)[:count]
 
 
 def _shares(total: int, count: int) -> list[int]:

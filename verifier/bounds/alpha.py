@@ -12,9 +12,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from proxies.layers import Affine, Hypersimplex, Layer, Relu
+from proxies.layers import Affine, Hypersimplex, Layer, Relu, SortRepair
 from verifier.bounds.crown import LayerBoxes, quantity_box
-from verifier.bounds.relaxation import Box
+from verifier.bounds.relaxation import Box, inner_box, propagate
 
 # Adam's rate on the slopes and its steps: on the shipped proxies later steps move bounds by less than 1 %.
 RATE, STEPS = 0.1, 20
@@ -34,6 +34,12 @@ def alpha_boxes(layers: Sequence[Layer], known: LayerBoxes, steps: int = STEPS) 
             out = known.inputs[k + 1]
             eye = torch.eye(out.lower.shape[1], dtype=out.lower.dtype, device=out.lower.device)
             known.inputs[k + 1] = optimised_box(layers[: k + 1], known, out, eye, None, None, steps)
+        elif isinstance(layer, SortRepair):
+            # The differences themselves are not optimised; they follow the scores.
+            inner, old = inner_box(layer, known.inputs[k], known.source), known.inner[k]
+            assert inner is not None
+            known.inner[k] = inner = inner if old is None else inner.intersect(old)
+            known.inputs[k + 1] = known.inputs[k + 1].intersect(propagate(layer, known.inputs[k], known.source, inner))
     return known
 
 
