@@ -15,6 +15,7 @@ from torch import Tensor
 from proxies.errors import IntegerProgramError
 from proxies.layers.ilp import ILPLayer, ILPOptions, ilp_solve
 from proxies.layers.ilp_program import FEASIBILITY, Programs
+from proxies.layers.ilp_solve import DEFAULT_OPTIONS
 from solvers.linear_model import LinearModel
 from solvers.registry import open_session
 from solvers.session import Status
@@ -46,7 +47,7 @@ def by_listing(case: Case) -> np.ndarray:
     return np.where(feasible, c @ points.T, np.inf).min(-1)
 
 
-def assert_optimal(case: Case, options: ILPOptions = ILPOptions()) -> None:
+def assert_optimal(case: Case, options: ILPOptions = DEFAULT_OPTIONS) -> None:
     c, A, b, lower, upper = case
     found, least = ilp_solve(*case, options), by_listing(case)
     np.testing.assert_array_equal(found.feasible.numpy(), np.isfinite(least))
@@ -63,6 +64,12 @@ def assert_optimal(case: Case, options: ILPOptions = ILPOptions()) -> None:
 @settings(max_examples=150, deadline=None)
 def test_optima_are_those_of_a_list_of_all_points(seed: int, whole: bool) -> None:
     assert_optimal(random_case(np.random.default_rng(seed), 16, whole))
+
+
+@pytest.mark.slow
+def test_ten_thousand_optima_are_those_of_a_list_of_all_points() -> None:
+    for seed in range(500):
+        assert_optimal(random_case(np.random.default_rng(seed), 20, seed % 2 == 0, largest=6))
 
 
 @pytest.mark.parametrize("solver", ["highs", "gurobi", "scip"])
