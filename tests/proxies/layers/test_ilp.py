@@ -66,7 +66,6 @@ def test_optima_are_those_of_a_list_of_all_points(seed: int, whole: bool) -> Non
     assert_optimal(random_case(np.random.default_rng(seed), 16, whole))
 
 
-@pytest.mark.slow
 def test_ten_thousand_optima_are_those_of_a_list_of_all_points() -> None:
     for seed in range(500):
         assert_optimal(random_case(np.random.default_rng(seed), 20, seed % 2 == 0, largest=6))
