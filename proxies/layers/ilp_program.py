@@ -12,8 +12,8 @@ from proxies.errors import IntegerProgramError
 # A row may be exceeded by this share of |b| + sum |a_j| max(|lower_j|, |upper_j|): enough for numbers such as
 # 0.15 + 0.85 that float64 or float32 cannot hold, far less than any difference that is meant.
 FEASIBILITY = {torch.float64: 1e-9, torch.float32: 1e-6}
-# Integers beyond this are not exact once they are multiplied.
-LARGEST = 2.0**31
+# Integers beyond this are not exact once they are multiplied; numbers beyond the second overflow.
+LARGEST, LARGEST_NUMBER = 2.0**31, 1e30
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Programs:
         if len(sizes) > 1:
             raise IntegerProgramError(f"c, A and b are batches of different sizes: {sorted(sizes)}")
         for name, part in (("c", c), ("A", A), ("b", b)):
-            if not bool(part.isfinite().all()):
-                raise IntegerProgramError(f"{name} holds a number that is not finite")
+            if not bool((part.abs() <= LARGEST_NUMBER).all()):
+                raise IntegerProgramError(f"{name} holds a number that is not finite, or beyond {LARGEST_NUMBER:.0e}")
         limits = []
         for name, limit in (("lower", lower), ("upper", upper)):
             given = torch.as_tensor(limit, dtype=c.dtype, device=c.device).detach()

@@ -160,6 +160,9 @@ def _search_one(c: Array, A: Array, b: Array, nodes: int, tree: _Tree, scratch: 
         basis, where, inverse = tree.basis[level], tree.where[level], tree.inverse[level]
         ended = _dual_simplex(c, A, b, lower, upper, basis, where, inverse, x, d, scratch.simplex, 10 * (m + n))
         spent += 1
+        for j in range(n):
+            # The point only guides; it may be off, or no number at all where the data are extreme.
+            x[j] = min(x[j], upper[j]) if x[j] >= lower[j] else lower[j]
         weights = d[n:]
         closed = ended == EMPTY and _proves_infeasible(A, b, lower, upper, weights, scratch.reduced)
         if not closed:
@@ -219,7 +222,7 @@ def _branching_column(lower: Array, upper: Array, where: Indices, x: Array) -> i
     chosen, best = -1, FRACTIONAL
     for j in range(lower.size):
         part = abs(x[j] - np.rint(x[j]))
-        if where[j] == BASIC and lower[j] < upper[j] and part > best and lower[j] < x[j] < upper[j]:
+        if where[j] == BASIC and part > best and lower[j] < x[j] < upper[j]:
             chosen, best = j, part
     if chosen < 0:
         for j in range(lower.size):
