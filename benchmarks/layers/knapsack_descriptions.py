@@ -53,7 +53,7 @@ class Items:
 
 
 def items(seed: int, noise: float) -> Items:
-    """Return random instances; the embedding network is the same for all."""
+    """Return random instances and their embeddings; a seed has an embedding network of its own."""
     generator = torch.Generator().manual_seed(seed)
     count = TRAIN + TEST
     price = torch.randint(PRICES[0], PRICES[1] + 1, (count, ITEMS), generator=generator).double()
