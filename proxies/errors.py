@@ -13,3 +13,7 @@ class ModelFileError(ProxyError):
 
 class InfeasibleDemandError(CertigapError, ValueError):
     """A demand is outside what the generators can serve."""
+
+
+class IntegerProgramError(CertigapError, ValueError):
+    """The numbers or shapes of an integer program that a layer should solve are unusable."""

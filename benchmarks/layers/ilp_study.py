@@ -1,0 +1,81 @@
+"""What the scripts with tables of learned constraints share: one row for each setting, beside the published figure."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+
+from benchmarks.layers.ilp_learning import Learned, Learning, learn
+from benchmarks.layers.ilp_published import Figure
+from benchmarks.layers.ilp_tasks import Task
+from benchmarks.record import Record, table
+
+Row = dict[str, Any]
+HEAD = ["accuracy %", "published %", "within", "box alone %", "runs", "epochs", "s", "solves/s"]
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return the command line that these scripts share."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--runs", type=int, default=10, help="one data set each")
+    made.add_argument("--epochs", type=int, default=100)
+    made.add_argument("--quick", action="store_true", help="the smallest setting with 2 runs and 3 epochs")
+    made.add_argument("--resume", action="store_true")
+    made.add_argument("--json", type=Path)
+    return made
+
+
+def begin(arguments: argparse.Namespace) -> Record:
+    """Return the record of a run; torch gets one thread, since its tensors here are small."""
+    torch.set_num_threads(1)
+    if arguments.quick:
+        arguments.runs, arguments.epochs = 2, 3
+    return Record.begin(arguments, ["task", "m", "variant", "multiple"], {})
+
+
+def study(record: Record, key: Mapping[str, Any], make: Callable[[int], Task], how: Learning, runs: int) -> Row:
+    """Learn from `runs` data sets, `make(seed)` each, and keep the row; rows that are there are not made again."""
+    old = record.find(**key, runs=runs, learning=asdict(how))
+    if old is not None:
+        return old
+    tasks = [make(seed) for seed in range(runs)]
+    row = record.add({**key, "runs": runs, "learning": asdict(how), **outcome(learn(tasks, how), tasks)})
+    print(*line(row, None), flush=True)
+    return row
+
+
+def outcome(learned: Learned, tasks: list[Task]) -> Row:
+    """Return the figures of a row."""
+    return {
+        "accuracy": mean(learned.accuracy),
+        "deviation": stdev(learned.accuracy),
+        "box": mean(task.box_accuracy for task in tasks),
+        "accuracies": learned.accuracy,
+        "loss": mean(learned.loss),
+        "infeasible": learned.infeasible,
+        "seconds": learned.seconds,
+        "solves": learned.solves,
+    }
+
+
+def line(row: Row, published: Figure | None) -> list[Any]:
+    """Return the cells of a row: "within" says whether our mean reaches the published one less its deviation."""
+    ours, spread = 100 * row["accuracy"], 100 * row["deviation"]
+    cells = [row["task"], row["m"], row["variant"], row["multiple"], f"{ours:.1f} ± {spread:.1f}"]
+    if published is None:
+        cells += ["-", "-"]
+    else:
+        cells += [f"{published[0]} ± {published[1]}", "yes" if ours >= published[0] - published[1] else "no"]
+    rate = f"{row['solves'] / row['seconds']:,.0f}"
+    return [*cells, f"{100 * row['box']:.1f}", row["runs"], row["learning"]["epochs"], f"{row['seconds']:.0f}", rate]
+
+
+def show(rows: list[Row], published: Callable[[Row], Figure | None]) -> str:
+    """Return the table of all rows."""
+    return table(["task", "m", "variant", "k", *HEAD], [line(row, published(row)) for row in rows])
