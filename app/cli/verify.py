@@ -193,7 +193,7 @@ def _report(
     u: float,
     model: str,
 ) -> str:
-    from app.report import render_report  # Loads matplotlib, which nobody should wait for before an error message.
+    from app.report.page import render_report  # Loads matplotlib, which nobody should wait for before an error message.
 
     relative = options.measure == "relative"
     seconds = SAMPLING_SHARE * options.time_limit

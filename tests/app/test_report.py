@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from app.report import answer, conclusion, question, render_report
-from app.report_figures import number, quantity
+from app.report.family import question
+from app.report.numbers import number, quantity
+from app.report.page import render_report
+from app.report.sentences import answer, conclusion
 from problems.dcopf import DcOpf
 from problems.domain import Domain
 from problems.grid import grid_from_tables
@@ -243,7 +245,7 @@ def test_every_verdict_and_ending_has_words(closed, verdict, termination):
     for upper, witness in itertools.product((2 * closed.lower, np.inf), (closed.witness, None)):
         lower = closed.lower if witness is not None else 0.0
         result = replace(closed, lower=lower, upper=upper, verdict=verdict, termination=termination, witness=witness)
-        for sentence in (answer(result), conclusion(result)):
+        for sentence in (answer(result, "more"), conclusion(result)):
             assert sentence.endswith(".")
             assert "inf" not in sentence.split()
             assert "∞" not in sentence
