@@ -19,6 +19,7 @@ from app.words import Words, words
 from problems.domain import Domain
 from problems.interval import Vector
 from problems.parametric import ParametricProblem
+from proxies.layers import SortRepair
 from proxies.proxy import Proxy
 from verifier.result import Result, Witness
 
@@ -65,7 +66,7 @@ def render_report(
         "witness": None,
         "samples_figure": "",
         "bounds_figure": Markup(figures.bounds_over_time(result.events, unit, result.seconds)),
-        "stability_figure": Markup(figures.stability(result.stability)) if result.stability else "",
+        "stability_figure": Markup(_stability_figure(result)),
     }
     if np.any(gaps > 0):
         page["samples_figure"] = Markup(figures.sampled(gaps, result.lower, result.upper, unit))
@@ -74,6 +75,12 @@ def render_report(
         page["other_label"] = f"The same gap in {told.absolute}" if unit == "1" else f"Relative to the {told.best}"
         page["other_measure"] = _other_measure(result.witness, unit, problem)
     return _environment().get_template(TEMPLATE).render(page)
+
+
+def _stability_figure(result: Result) -> str:
+    """Draw the layers whose units have states; the items of a sort repair are chosen against each other instead."""
+    layers = [layer for layer in result.stability if not layer.layer.startswith(SortRepair.__name__)]
+    return figures.stability(layers) if layers else ""
 
 
 def _other_measure(witness: Witness, unit: str, problem: ParametricProblem) -> str:
