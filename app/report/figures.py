@@ -21,8 +21,8 @@ PHASES = {"attack": "#e3c9a8", "bounds": "#c3d3c2", "build": "#e6e2b8", "tighten
 # A histogram is linear while the worst case is at most this many times the largest sample.
 LINEAR_UP_TO = 4.0
 # A histogram on a logarithmic axis starts here: the first bar also holds the few samples that are smaller still.
-HISTOGRAM_START = 0.02  # quantile of the positive samples
-HISTOGRAM_FLOOR = 1e-6  # share of the largest sample
+HISTOGRAM_START = 0.02  # quantile of the samples that are more than rounding
+HISTOGRAM_FLOOR = 1e-6  # what counts as rounding, as a share of the largest sample
 
 
 def axis_label(unit: str) -> str:
@@ -118,8 +118,8 @@ def sampled(gaps: Vector, lower: float, upper: float, unit: str) -> str:
         axes = figure.subplots()
         if logarithmic:
             log_axis(axes, "x")
-            positive = values[values > 0]
-            start = max(float(np.quantile(positive, HISTOGRAM_START)), HISTOGRAM_FLOOR * float(values.max())) / 1.5
+            real = values[values > HISTOGRAM_FLOOR * values.max()]
+            start = float(np.quantile(real, HISTOGRAM_START)) / 1.5
             bins = np.geomspace(start, float(values.max()) * (1 + 1e-9), 36)
             values_shown = np.maximum(values, start)
             axes.set_xlim(start / 1.2, end * (end / start) ** 0.04)
@@ -153,6 +153,7 @@ def _mark(axes: Axes, at: float, text: str, colour: str, height: float) -> None:
         ha=side,
         va="top",
         color=colour,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )
 
 

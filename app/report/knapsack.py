@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_FLOOR
+from decimal import ROUND_FLOOR, Decimal
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from verifier.result import Witness
 
 # Rows of the table of items that one choice takes and the other leaves: the figure shows them all.
 MOST_DIFFERENCES = 12
+# Values from here on are told without decimals.
+LARGE = 100_000
 # Ends of a range are met to this share of the nominal value.
 AT_END = 1e-9
 
@@ -46,7 +48,7 @@ def _(problem: Knapsack, proxy: Proxy, domain: Domain) -> str:
     else:
         low, high = plain(100 * (1 - share)), plain(100 * (1 + share))
         moves = f"{inputs} lie between {low} and {high}\u00a0% of their nominal values, each on its own."
-    fits = f"The items weigh {total:,} in all; the nominal capacity is {_capacity(problem.capacity)}."
+    fits = f"The items weigh {total:,} in all; the nominal capacity is {_weight(problem.capacity)}."
     repair = proxy.layers[-1]
     skips = isinstance(repair, SortRepair) and repair.greedy == "skip"
     rule = "leaves out those that do not fit" if skips else "stops at the first that does not fit"
@@ -60,8 +62,7 @@ def _(problem: Knapsack, proxy: Proxy, domain: Domain) -> str:
 def _(problem: Knapsack, proxy: Proxy, domain: Domain, witness: Witness) -> WorstCase:
     items = _items(problem, proxy, domain, witness)
     different = np.flatnonzero(items.proxy != items.optimum)
-    # Rounded down: what does not fit must not look as if it did.
-    capacity = number(items.capacity, 5, ROUND_FLOOR)
+    capacity = _weight(items.capacity)
     capacity_shift = 100 * items.capacity / problem.capacity if problem.capacity > 0 else None
     content = {
         "stop": _stop(items),
@@ -80,9 +81,10 @@ def _(problem: Knapsack, proxy: Proxy, domain: Domain, witness: Witness) -> Wors
 # ------------------------------------------------------------------------------------------------- words
 
 
-def _capacity(capacity: float) -> str:
-    """Write a capacity: all digits of a whole one, four significant ones of any other."""
-    return f"{capacity:,.0f}" if capacity == round(capacity) else number(capacity)
+def _weight(weight: float) -> str:
+    """Write a weight or a capacity, rounded down: what does not fit must not look as if it did."""
+    text = f"{Decimal(weight).quantize(Decimal('0.01'), ROUND_FLOOR):,f}"
+    return text.rstrip("0").rstrip(".")
 
 
 def _half_width(problem: Knapsack, domain: Domain) -> float | None:
@@ -102,8 +104,8 @@ def _stop(items: Items) -> str:
     first = items.order[items.fitting]
     left = items.capacity - float(items.weight[items.order[: items.fitting]].sum())
     return (
-        f"In its order the first item that does not fit is {items.names[first]}: it weighs {items.weight[first]:,} "
-        f"where {number(left, 5, ROUND_FLOOR)} is left."
+        f"In its order item {items.names[first]} is the first that does not fit: it weighs {items.weight[first]:,} "
+        f"where {_weight(left)} is left."
     )
 
 
@@ -131,7 +133,7 @@ def _totals(witness: Witness, problem: Knapsack) -> tuple[Row, ...]:
     counts = [round(float(d.sum())) for d in decisions]
     weights = [round(float(d @ problem.weights)) for d in decisions]
     values = [-witness.proxy_cost, -witness.optimal_cost]
-    decimals = 0 if min(values) >= 1000 else 2
+    decimals = 0 if max(values) >= LARGE else 2
 
     def row(label: str, proxy: float, optimum: float, *, decimals: int = 0) -> Row:
         cells = (proxy, optimum, proxy - optimum)

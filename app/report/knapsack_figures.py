@@ -30,8 +30,10 @@ from problems.interval import Interval, Vector
 
 # Both choices take it, or neither does: what they agree on stays in the background.
 BOTH, NEITHER = "#8d98a3", "#d7dce1"
-# Area of the largest dot, in square points, where dots have all the room they want.
+# Areas of dots, in square points, where they have all the room they want.
 LARGEST_DOT, SMALLEST_DOT = 150.0, 6.0
+# The dots that matter are seen among hundreds.
+SMALLEST_DIFFERENCE = 14.0
 # Area of the largest dot where dots stand close: its width is 1.7 bars.
 DOT_ROOM = 2.2
 TITLE = "items by number, most value for weight first"
@@ -95,7 +97,8 @@ def choices(items: Items) -> str:
     """
     x = np.arange(len(items.names))
     largest = min(LARGEST_DOT, DOT_ROOM * bar_width(x.size) ** 2)
-    area = np.maximum(largest * items.weight / items.weight.max(), SMALLEST_DOT)
+    least = np.where(items.proxy != items.optimum, SMALLEST_DIFFERENCE, SMALLEST_DOT)
+    area = np.maximum(largest * items.weight / items.weight.max(), least)
     places = np.empty(x.size)
     places[items.order] = 1 + x
 
@@ -115,7 +118,9 @@ def choices(items: Items) -> str:
             ratios.yaxis.set_major_formatter(FuncFormatter(tick))
         ratios.set_ylabel("value / weight")
         _mark_last_fit(ratios, items)
-        order.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        order.set_yticks(
+            [place for place in MaxNLocator(6, integer=True).tick_values(1, x.size) if 1 <= place <= x.size]
+        )
         margin = 0.5 + 0.03 * x.size
         order.set_ylim(x.size + margin, 1 - margin)
         order.set_ylabel("place in proxy's order")

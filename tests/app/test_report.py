@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from app.report.family import question
+from app.report.figures import sampled
 from app.report.numbers import number, quantity
 from app.report.page import render_report
 from app.report.sentences import answer, conclusion
@@ -202,6 +203,13 @@ def test_every_verdict_and_ending_has_words(closed, verdict, termination):
 def test_a_sample_above_the_upper_bound_raises_an_alarm(render, closed):
     assert "report it as a defect" in render(closed, samples=np.array([2 * closed.upper])).text
     assert "report it as a defect" not in render(closed, samples=np.array([closed.upper])).text
+
+
+def test_gaps_of_rounding_size_do_not_stretch_the_histogram():
+    exact = np.full(100, 1e-13)
+    drawn = sampled(np.concatenate([exact, SAMPLES]), lower=30.0, upper=500.0, unit="value")
+    assert "0.0001" not in drawn
+    assert sampled(exact, lower=30.0, upper=500.0, unit="value")
 
 
 def test_question_without_noise_or_range(problem):

@@ -127,10 +127,10 @@ def test_worthless_items_room_for_all_and_markup_in_a_name_do_no_harm() -> None:
     witness = replay(proxy, problem, problem.domain(U), problem.domain(U).box.upper)
     text = render(replace(result, lower=0.0, witness=witness), proxy, problem)
     assert "<b>&" in text
-    assert "does not fit is" not in text
+    assert "is the first that does not fit" not in text
     empty = replace(problem, capacity=0.0)
     nothing = replay(proxy, empty, empty.domain(U), empty.domain(U).box.upper)
-    assert "does not fit is" in render(replace(result, lower=0.0, witness=nothing), proxy, empty)
+    assert "is the first that does not fit" in render(replace(result, lower=0.0, witness=nothing), proxy, empty)
 
 
 def test_a_domain_that_is_no_box_around_nominal_is_not_told_as_one() -> None:
