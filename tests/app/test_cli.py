@@ -199,6 +199,18 @@ def test_a_knapsack_proxy_is_verified_and_its_certificate_checks(
     capsys.readouterr()
 
 
+def test_a_knapsack_proxy_in_onnx_is_replayed_by_onnxruntime(
+    seven: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded, model = load_proxy(seven), tmp_path / "seven.onnx"
+    model.write_bytes(write_onnx(loaded.proxy.network, loaded.proxy.manifest))
+    options = ["-u", "20%", "-o", str(tmp_path), "--samples", "10", "--workers", "1", "--json"]
+    assert run(["verify", str(model), *options]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    witness = json.loads((tmp_path / "certificate.json").read_text())["witness"]
+    assert witness["onnxruntime_gap"] == pytest.approx(answer["lower"], rel=1e-6)
+
+
 def test_a_certificate_of_another_instance_needs_that_instance(seven: str, tmp_path: Path) -> None:
     other, certificate = tmp_path / "other.json", str(tmp_path / "certificate.json")
     write_knapsack(random_knapsack(7, 3), other)
