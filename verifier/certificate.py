@@ -18,6 +18,7 @@ import numpy as np
 from encoding.bounds import Bounds
 from problems.domain import Domain
 from problems.parametric import ParametricProblem
+from proxies.manifest import Manifest
 from proxies.proxy import Proxy
 from verifier.options import VerifyOptions
 from verifier.result import Result, Verdict, Witness
@@ -48,7 +49,7 @@ def make_certificate(
     return {
         "schema": SCHEMA,
         "claim": {
-            "statement": statement(result, u),
+            "statement": statement(result.verdict, result.lower, result.upper, result.unit, u),
             "measure": options.measure,
             "unit": result.unit,
             "lower": result.lower,
@@ -63,8 +64,7 @@ def make_certificate(
             "file_sha256": file_sha256,
             "fingerprint": proxy.fingerprint(),
             "layers": [f"{type(layer).__name__} -> {n}" for layer, n in zip(proxy.layers, proxy.sizes[1:])],
-            "input": proxy.manifest.input.model_dump(),
-            "output": proxy.manifest.output.model_dump(),
+            **_units(proxy.manifest),
             "arithmetic": "verified as a float64 function of the stored weights",
         },
         "domain": {
@@ -90,13 +90,13 @@ def make_certificate(
     }
 
 
-def statement(result: Result, u: float) -> str:
-    """Return the claim as one sentence."""
-    unit = "of the optimal cost" if result.unit == "1" else result.unit
+def statement(verdict: Verdict, lower: float, upper: float, unit: str, u: float) -> str:
+    """Return the claim as one sentence; arguments as in `Result`, and the domain's relative size."""
+    unit = "of the optimal value" if unit == "1" else unit
     domain = f"over all inputs within u = {100 * u:g} %"
-    if result.verdict is Verdict.UNKNOWN:
-        return f"No upper bound of the gap is known {domain}; a gap of {result.lower:.6g} {unit} was attained."
-    return f"The gap never exceeds {result.upper:.8g} {unit} {domain}; {result.lower:.8g} {unit} was attained."
+    if verdict is Verdict.UNKNOWN:
+        return f"No upper bound of the gap is known {domain}; a gap of {lower:.6g} {unit} was attained."
+    return f"The gap never exceeds {upper:.8g} {unit} {domain}; {lower:.8g} {unit} was attained."
 
 
 def trusted(result: Result) -> tuple[str, ...]:
@@ -138,6 +138,12 @@ def _witness(witness: Witness, problem: ParametricProblem, onnx_gap: float | Non
         "relative_gap": witness.relative_gap,
         "onnxruntime_gap": onnx_gap,
     }
+
+
+def _units(manifest: Manifest) -> dict[str, Any]:
+    """Return what the network reads and writes, where its problem leaves a choice."""
+    told = json.loads(manifest.to_json())
+    return {key: told[key] for key in ("input", "output") if key in told}
 
 
 def _bounds(bounds: Bounds) -> dict[str, Any]:

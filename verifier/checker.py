@@ -13,11 +13,12 @@ from problems.domain import Domain
 from problems.parametric import ParametricProblem
 from proxies.proxy import Proxy
 from solvers.errors import CertigapError
-from verifier.certificate import SCHEMA
+from verifier.certificate import SCHEMA, statement
 from verifier.replay import is_sound, replay
+from verifier.result import Verdict, Witness
 from verifier.sampling import sampled_gaps
 
-# Two exact solves of one linear program agree to this, relative.
+# Two exact solves of one problem agree to this, relative.
 REPLAY_TOLERANCE = 1e-6
 
 
@@ -65,6 +66,7 @@ def check_certificate(
         raise CertificateError(f"this is no {SCHEMA} file (schema: {certificate.get('schema')!r}); nothing was checked")
     try:
         findings = _fingerprints(certificate, proxy, problem, domain)
+        findings.append(_words(certificate, proxy, problem))
         findings += _witness(certificate, proxy, problem, domain)
         findings.append(_upper(certificate, proxy, problem, domain, samples, seed))
     except (KeyError, TypeError, ValueError) as error:
@@ -88,6 +90,22 @@ def _fingerprints(
     ]
 
 
+def _words(certificate: Mapping[str, Any], proxy: Proxy, problem: ParametricProblem) -> Finding:
+    """Compare what a reader sees with what was checked: the claim's sentence and unit, and the problem's own data."""
+    claim, told = certificate["claim"], certificate["problem"]
+    unit = "1" if claim["measure"] == "relative" else problem.unit
+    upper = np.inf if claim["upper"] is None else claim["upper"]
+    says = statement(Verdict(claim["verdict"]), claim["lower"], upper, unit, certificate["domain"]["u"])
+    spec = proxy.manifest.problem.model_dump(mode="json")
+    parts = {
+        "statement": claim["statement"] == says,
+        "unit": claim["unit"] == unit,
+        **{f"problem.{key}": told[key] == value for key, value in spec.items() if key in told},
+    }
+    wrong = ", ".join(key for key, holds in parts.items() if not holds)
+    return _finding("its words say what its numbers say", not wrong, f"not so: {wrong}" if wrong else "told again")
+
+
 def _witness(certificate: Mapping[str, Any], proxy: Proxy, problem: ParametricProblem, domain: Domain) -> list[Finding]:
     claim, stored = certificate["claim"], certificate["witness"]
     if stored is None:
@@ -96,13 +114,31 @@ def _witness(certificate: Mapping[str, Any], proxy: Proxy, problem: ParametricPr
     again = replay(proxy, problem, domain, latent)
     gap = again.relative_gap if claim["measure"] == "relative" else again.gap
     near = abs(gap - claim["lower"]) <= REPLAY_TOLERANCE * max(1.0 if claim["measure"] == "absolute" else 0.0, abs(gap))
+    wrong = _differences(stored, again, problem)
     moved = float(np.abs(again.latent - latent).max(initial=0.0))
     return [
         _finding("the witness lies in the domain", is_sound(again, domain) and moved <= 1e-12, f"moved by {moved:.1e}"),
         _finding(
             "the lower bound is attained at the witness", near, f"replayed {gap:.10g}, claimed {claim['lower']:.10g}"
         ),
+        _finding(
+            "decision and costs at the witness are its own", not wrong, f"not so: {wrong}" if wrong else "replayed"
+        ),
     ]
+
+
+def _differences(stored: Mapping[str, Any], again: Witness, problem: ParametricProblem) -> str:
+    """Return the names of what a stored witness tells otherwise than its replay; a gap is as exact as the costs are."""
+    (factor, _), cost = problem.display, max(1.0, abs(again.proxy_cost))
+    told = (
+        ("input", factor * again.input, 1.0),
+        ("decision", factor * again.decision, 1.0),
+        ("proxy_cost", again.proxy_cost, cost),
+        ("optimal_cost", again.optimal_cost, cost),
+        ("gap", again.gap, cost),
+    )
+    near = REPLAY_TOLERANCE
+    return ", ".join(name for name, value, scale in told if not np.allclose(stored[name], value, near, near * scale))
 
 
 def _upper(

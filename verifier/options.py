@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from encoding.layers import Style
+from problems.parametric import ParametricProblem
 from solvers.errors import CertigapError
 from verifier.attack import AttackOptions
 from verifier.bounds.over_domain import Method
@@ -69,3 +70,15 @@ class VerifyOptions:
             raise OptionsError("an attack needs at least one start, one exact point and one region")
         if self.rounds < 0:
             raise OptionsError(f"{self.rounds} rounds of tightening cannot be done; give 0 or more")
+
+    def check(self, problem: ParametricProblem) -> None:
+        """Refuse what cannot be asked of a problem, before any work is done.
+
+        Raises:
+            OptionsError: the problem has no formulation of this name.
+        """
+        if self.formulation == "bilevel" and not problem.convex:
+            raise OptionsError(
+                f"a {problem.kind} problem has no bilevel formulation, which needs the optimality conditions of a "
+                "linear program; use the compact one"
+            )

@@ -16,6 +16,9 @@ from verifier.checker import CertificateError, Standing, check_certificate
 def check(
     certificate: Annotated[Path, typer.Argument(help="certificate.json")],
     model: Annotated[Path, typer.Argument(help="The model file that it is about.")],
+    case: Annotated[
+        str | None, typer.Option(help="JSON instance, where the proxy was verified on another than the manifest's.")
+    ] = None,
     samples: Annotated[int, typer.Option(min=0, help="Random inputs that must obey the upper bound.")] = 1000,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> int:
@@ -23,11 +26,12 @@ def check(
     try:
         data = json.loads(certificate.read_text(encoding="utf-8"))
         spec, u = data["problem"], float(data["domain"]["u"])
-        inputs, outputs = data["proxy"]["input"]["unit"], data["proxy"]["output"]["unit"]
-    except (ValueError, KeyError, TypeError) as error:
+        inputs, outputs = (data["proxy"].get(key, {}).get("unit") for key in ("input", "output"))
+        case = case or spec.get("case")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CertificateError(f"{certificate} is not a certificate ({error}); nothing was checked") from error
     torch.set_num_threads(1)
-    loaded = load_proxy(model, spec["case"], inputs, outputs)
+    loaded = load_proxy(model, case, inputs, outputs)
     findings = check_certificate(data, loaded.proxy, loaded.problem, loaded.problem.domain(u), samples)
     holds = all(finding.standing is not Standing.FAILS for finding in findings)
     if as_json:

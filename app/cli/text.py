@@ -6,6 +6,8 @@ import math
 
 import typer
 
+from app.words import words
+from problems.parametric import ParametricProblem
 from verifier.result import Result, Verdict
 
 
@@ -34,10 +36,10 @@ def amount(value: float, unit: str) -> str:
     return f"{value:,.0f} {unit}" if abs(value) >= 1000 else f"{value:.4g} {unit}"
 
 
-def summary(result: Result, name: str, u: float) -> str:
+def summary(result: Result, problem: ParametricProblem, u: float) -> str:
     """Return the outcome in a few lines."""
     lower, upper = amount(result.lower, result.unit), amount(result.upper, result.unit)
-    where = f"{name}, u = {100 * u:g} %"
+    where = f"{problem.name}, u = {100 * u:g} %"
     first = {
         Verdict.CERTIFIED: f"certified: on {where}, the worst-case gap is between {lower} and {upper}",
         Verdict.FALSIFIED: f"falsified: on {where}, a gap of {lower} was attained",
@@ -46,7 +48,11 @@ def summary(result: Result, name: str, u: float) -> str:
     }[result.verdict]
     lines = [first]
     if result.witness is not None:
-        costs = f"{result.witness.proxy_cost:,.0f} against {result.witness.optimal_cost:,.0f}"
-        lines.append(f"at the witness the proxy pays {costs}: {100 * result.relative:.2f} % more than the optimum")
+        told = words(problem)
+        proxy, best = (told.sign * cost + 0.0 for cost in (result.witness.proxy_cost, result.witness.optimal_cost))
+        decimals = 0 if min(abs(proxy), abs(best)) >= 1000 else 2
+        share = "unknown share" if math.isnan(result.relative) else f"{100 * result.relative:.2f} %"
+        costs = {"proxy": f"{proxy:,.{decimals}f}", "best": f"{best:,.{decimals}f}", "share": share}
+        lines.append(f"at the witness {told.compared.format(**costs)}")
     lines.append(f"ended: {result.termination.value} after {result.seconds['total']:.1f} s with {result.solver}")
     return "\n".join([*lines, *(f"note: {note}" for note in result.notes)])

@@ -21,15 +21,13 @@ import typer
 from app.cli.progress import LiveProgress
 from app.cli.text import parse_share, summary
 from app.files import write_whole
-from problems.dcopf import DcOpf
 from problems.domain import Domain
 from problems.parametric import ParametricProblem
 from proxies.load import InputUnit, LoadedProxy, OutputUnit, load_proxy
-from solvers.errors import UnsupportedModelError
 from verifier.attack import AttackOptions
 from verifier.certificate import make_certificate, to_json, versions
 from verifier.cut_store import CutStore
-from verifier.options import VerifyOptions
+from verifier.options import OptionsError, VerifyOptions
 from verifier.replay import onnx_gap
 from verifier.result import Result, Verdict
 from verifier.sampling import sampled_gaps
@@ -44,17 +42,23 @@ SAMPLING_SHARE = 0.1
 
 def verify(
     model: Annotated[Path, typer.Argument(help="ONNX or safetensors file of the network.", show_default=False)],
-    u: Annotated[str, typer.Option("-u", help="Half-width of the load range: 5% or 0.05.")] = "5%",
-    case: Annotated[str | None, typer.Option(help="PGLib name or .m file; default: the manifest's.")] = None,
-    relative: Annotated[bool, typer.Option(help="Bound the gap divided by the optimal cost.")] = False,
+    u: Annotated[str, typer.Option("-u", help="Half-width of the inputs' range: 5% or 0.05.")] = "5%",
+    case: Annotated[
+        str | None, typer.Option(help="PGLib name, .m file or JSON instance; default: the manifest's.")
+    ] = None,
+    relative: Annotated[bool, typer.Option(help="Bound the gap divided by the optimal value.")] = False,
     threshold: Annotated[
-        str | None, typer.Option(help="Only decide whether the gap can exceed this: 500 ($/h), or 3% with --relative.")
+        str | None,
+        typer.Option(help="Only decide whether the gap can exceed this: 500 ($/h, value), or 3% with --relative."),
     ] = None,
     tolerance: Annotated[float, typer.Option(help="Stop when lower and upper differ by less than this share.")] = 1e-3,
     time_limit: Annotated[float, typer.Option(help="Seconds for everything.")] = 3600.0,
     solver: Annotated[str, typer.Option(help="highs, gurobi, scip, or pyomo:<name>.")] = "highs",
     formulation: Annotated[Literal["compact", "bilevel"], typer.Option(help="Which formulation to solve.")] = "compact",
-    style: Annotated[Literal["sign", "paper"], typer.Option(help="Encoding of the repair layers.")] = "sign",
+    style: Annotated[
+        Literal["sign", "paper"],
+        typer.Option(help="Encoding of the repair layers: ours (sign; knapsack: the threshold form) or the paper's."),
+    ] = "sign",
     bounds: Annotated[
         Literal["crown", "alpha", "interval"], typer.Option(help="First bounds of the neurons.")
     ] = "crown",
@@ -66,7 +70,8 @@ def verify(
         Literal["ours", "paper"], typer.Option(help="How to attack: ours, or the paper's Algorithm 1.")
     ] = "ours",
     cuts: Annotated[
-        Path | None, typer.Option(help="File of stored tangents of Phi: read if there, written after the run.")
+        Path | None,
+        typer.Option(help="File of stored tangents of Phi (where it is convex): read if there, written after the run."),
     ] = None,
     samples: Annotated[int, typer.Option(min=0, help="Random inputs to compare with in the report.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
@@ -77,7 +82,7 @@ def verify(
     ] = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> int:
-    """Certify the worst-case optimality gap of a DC-OPF proxy over all loads within -u."""
+    """Certify the worst-case optimality gap of a proxy over all its inputs within -u."""
     share = parse_share(u, "-u")
     options = VerifyOptions(
         measure="relative" if relative else "absolute",
@@ -97,7 +102,7 @@ def verify(
         seed=seed,
     )
     loaded = load_proxy(model, case, input_unit, output_unit)
-    _dispatch(loaded)
+    options.check(loaded.problem)
     domain = loaded.problem.domain(share)
     _check_folder(output, "--output")
     known = None if cuts is None else _known_cuts(cuts, loaded.problem, domain)
@@ -121,13 +126,22 @@ def verify(
     if as_json:
         print(json.dumps(_as_json(result, paths, factor, unit), allow_nan=False))
     else:
-        print(summary(result, loaded.problem.name, share))
+        print(summary(result, loaded.problem, share))
         print(f"certificate: {paths['certificate']}\nreport:      {paths['report']}")
     return EXIT_CODES[result.verdict]
 
 
 def _known_cuts(file: Path, problem: ParametricProblem, domain: Domain) -> CutStore | None:
-    """Return the tangents in `file`; None where it is not there yet but can be written."""
+    """Return the tangents in `file`; None where it is not there yet but can be written.
+
+    Raises:
+        OptionsError: the problem's optimal value has no tangents to store.
+    """
+    if not problem.convex:
+        raise OptionsError(
+            f"--cuts stores tangents of the optimal value, and that of a {problem.kind} problem is not convex and has "
+            "none; leave the option out"
+        )
     _check_folder(file.absolute().parent, "--cuts")
     return CutStore.from_npz(file.read_bytes(), problem, domain) if file.exists() else None
 
@@ -193,7 +207,7 @@ def _report(
     u: float,
     model: str,
 ) -> str:
-    from app.report import render_report  # Loads matplotlib, which nobody should wait for before an error message.
+    from app.report.page import render_report  # Loads matplotlib, which nobody should wait for before an error message.
 
     relative = options.measure == "relative"
     seconds = SAMPLING_SHARE * options.time_limit
@@ -214,16 +228,7 @@ def _report(
         "Domain fingerprint": domain.fingerprint(),
         "Versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
     }
-    return render_report(result, loaded.proxy, _dispatch(loaded), domain, facts, gaps)
-
-
-def _dispatch(loaded: LoadedProxy) -> DcOpf:
-    """Return the problem, which must be a DC-OPF: the engine and the report know no other yet."""
-    if not isinstance(loaded.problem, DcOpf):
-        raise UnsupportedModelError(
-            f"certigap verify answers for DC-OPF proxies so far, and this one is for the problem {loaded.problem.kind}"
-        )
-    return loaded.problem
+    return render_report(result, loaded.proxy, loaded.problem, domain, facts, gaps)
 
 
 def _write(folder: Path, certificate: dict[str, Any], report: str) -> dict[str, Path]:

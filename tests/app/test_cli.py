@@ -162,11 +162,83 @@ def test_senseless_questions_are_refused(arguments: list[str], says: str, capsys
     assert says in capsys.readouterr().err
 
 
-def test_a_knapsack_proxy_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    problem = random_knapsack(3, 0)
-    network = [Affine(torch.ones(3, 4), torch.zeros(3))]
-    model = tmp_path / "knapsack.safetensors"
-    save_network(model, network, knapsack_manifest(problem))
-    assert run(["verify", str(model), "-u", "1%", "-o", str(tmp_path / "out")]) != 0
-    assert "for the problem knapsack" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the file of a proxy of seven items whose scores are value/weight, somewhat wrong."""
+    problem = random_knapsack(7, 2)
+    draw = torch.Generator().manual_seed(0)
+    weight = torch.zeros(7, 8, dtype=torch.float64)
+    weight[:, :7] = torch.diag(1 / torch.as_tensor(problem.weights)) * (0.7 + torch.rand(7, generator=draw)[:, None])
+    path = tmp_path_factory.mktemp("seven") / "seven.safetensors"
+    save_network(path, [Affine(weight, torch.zeros(7).double())], knapsack_manifest(problem))
+    return str(path)
+
+
+def test_a_knapsack_proxy_is_verified_and_its_certificate_checks(
+    seven: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["verify", seven, "-u", "20%", "-o", str(tmp_path), "--samples", "50", "--workers", "1"]
+    assert run([*common, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["unit"] == "value"
+    assert answer["upper"] >= answer["lower"] > 0
+    assert len(answer["witness"]["input"]) == 8
+    certificate = json.loads((tmp_path / "certificate.json").read_text())
+    assert not {"input", "output"} & set(certificate["proxy"])
+    assert certificate["problem"]["weights"] == random_knapsack(7, 2).weights.tolist()
+    assert run(["check", answer["certificate"], seven, "--samples", "50"]) == 0
+    assert run([*common, "--relative"]) == 0
+    told = capsys.readouterr().out
+    assert "the proxy's choice is worth" in told
+    assert "% less" in told
+    assert run(["check", answer["certificate"], seven, "--samples", "50"]) == 0
+    share = json.loads((tmp_path / "certificate.json").read_text())["claim"]["lower"]
+    assert run([*common, "--relative", "--threshold", f"{90 * share:.3f}%"]) == 1
+    assert run([*common, "--threshold", f"{1.1 * answer['upper']}"]) == 0
+    assert run([*common, "--style", "paper", "--json"]) == 0
+    capsys.readouterr()
+
+
+def test_a_knapsack_proxy_in_onnx_is_replayed_by_onnxruntime(
+    seven: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded, model = load_proxy(seven), tmp_path / "seven.onnx"
+    model.write_bytes(write_onnx(loaded.proxy.network, loaded.proxy.manifest))
+    options = ["-u", "20%", "-o", str(tmp_path), "--samples", "10", "--workers", "1", "--json"]
+    assert run(["verify", str(model), *options]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    witness = json.loads((tmp_path / "certificate.json").read_text())["witness"]
+    assert witness["onnxruntime_gap"] == pytest.approx(answer["lower"], rel=1e-6)
+
+
+def test_a_certificate_of_another_instance_needs_that_instance(seven: str, tmp_path: Path) -> None:
+    other, certificate = tmp_path / "other.json", str(tmp_path / "certificate.json")
+    write_knapsack(random_knapsack(7, 3), other)
+    options = ["-u", "5%", "--case", str(other), "-o", str(tmp_path), "--samples", "10", "--workers", "1"]
+    assert run(["verify", seven, *options]) == 0
+    assert run(["check", certificate, seven, "--samples", "10"]) == 1
+    assert run(["check", certificate, seven, "--case", str(other), "--samples", "10"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--cuts", "phi.npz"], "not convex"),
+        (["--formulation", "bilevel"], "use the compact one"),
+        (["--input-unit", "MW"], "no unit"),
+    ],
+)
+def test_what_a_knapsack_proxy_has_not_is_refused_in_one_sentence(
+    arguments: list[str],
+    says: str,
+    seven: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["verify", seven, *arguments]) >= 64
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

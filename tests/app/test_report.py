@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
 
-from app.report import answer, conclusion, question, render_report
-from app.report_figures import number, quantity
+from app.report.family import question
+from app.report.figures import sampled
+from app.report.numbers import number, quantity
+from app.report.page import render_report
+from app.report.sentences import answer, conclusion
 from problems.dcopf import DcOpf
 from problems.domain import Domain
 from problems.grid import grid_from_tables
@@ -21,62 +22,12 @@ from proxies.layers import Affine, Relu
 from proxies.manifest import DcOpfSpec, Manifest
 from proxies.proxy import Proxy
 from solvers.linear_model import ModelSize
+from tests.app.page import Page, assert_loads_nothing
 from verifier.replay import replay
 from verifier.result import Event, LayerStability, Result, Termination, Verdict
 
-VOID = {"meta", "link", "br", "img", "hr", "input"}
-# Elements and attributes through which a page could load or run something.
-LOADERS = {"script", "iframe", "object", "embed", "link", "img", "image", "video", "audio", "base", "form"}
 SAMPLES = np.random.default_rng(0).gamma(2.0, 3.0, size=1000)
 ATTACK = '<script>alert("x")</script><img src=http://evil.example/x onerror=alert(1)> $\\frac{1}{2}$'
-
-
-class Page(HTMLParser):
-    """Collects the text, elements, attributes and ids of a page, and fails where tags do not nest."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.elements: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.texts: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_endtag(self, tag):
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).replace("\u00a0", " ").split())
-
-
-def assert_loads_nothing(page: Page) -> None:
-    assert not LOADERS & set(page.elements)
-    for name, value in page.attributes:
-        assert not name.startswith("on")
-        assert "http" not in value
-        if name in ("href", "xlink:href", "src"):
-            assert value.startswith("#")
-        assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", value))
-    ids = [value for name, value in page.attributes if name == "id"]
-    assert len(ids) == len(set(ids))
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +194,7 @@ def test_every_verdict_and_ending_has_words(closed, verdict, termination):
     for upper, witness in itertools.product((2 * closed.lower, np.inf), (closed.witness, None)):
         lower = closed.lower if witness is not None else 0.0
         result = replace(closed, lower=lower, upper=upper, verdict=verdict, termination=termination, witness=witness)
-        for sentence in (answer(result), conclusion(result)):
+        for sentence in (answer(result, "more"), conclusion(result)):
             assert sentence.endswith(".")
             assert "inf" not in sentence.split()
             assert "∞" not in sentence
@@ -252,6 +203,13 @@ def test_every_verdict_and_ending_has_words(closed, verdict, termination):
 def test_a_sample_above_the_upper_bound_raises_an_alarm(render, closed):
     assert "report it as a defect" in render(closed, samples=np.array([2 * closed.upper])).text
     assert "report it as a defect" not in render(closed, samples=np.array([closed.upper])).text
+
+
+def test_gaps_of_rounding_size_do_not_stretch_the_histogram():
+    exact = np.full(100, 1e-13)
+    drawn = sampled(np.concatenate([exact, SAMPLES]), lower=30.0, upper=500.0, unit="value")
+    assert "0.0001" not in drawn
+    assert sampled(exact, lower=30.0, upper=500.0, unit="value")
 
 
 def test_question_without_noise_or_range(problem):

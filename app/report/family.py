@@ -1,0 +1,71 @@
+"""What a family of problems adds to a report: its question, its setting, and the page's part on the worst case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import singledispatch
+
+from problems.domain import Domain
+from problems.interval import Interval
+from problems.parametric import ParametricProblem
+from proxies.proxy import Proxy
+from verifier.result import Witness
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: a label, and its cells."""
+
+    label: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    """The page's part on a witness.
+
+    Attributes:
+        where: in the domain it lies, in one figure.
+        place: what that figure is, and what else is to be said of it.
+        template: file in `templates` that tells and draws the rest.
+        content: what the template asks for.
+    """
+
+    where: str
+    place: str
+    template: str
+    content: Mapping[str, object]
+
+
+@singledispatch
+def question(problem: ParametricProblem, domain: Domain) -> str:
+    """Return the question that a result answers, in one sentence."""
+    raise NotImplementedError(f"no report for the problem type {type(problem).__name__}")
+
+
+@singledispatch
+def setting(problem: ParametricProblem, proxy: Proxy, domain: Domain) -> str:
+    """Describe domain, problem and proxy in a few sentences."""
+    raise NotImplementedError(f"no report for the problem type {type(problem).__name__}")
+
+
+@singledispatch
+def worst_case(problem: ParametricProblem, proxy: Proxy, domain: Domain, witness: Witness) -> WorstCase:
+    """Return what the page tells and draws of the worst case found."""
+    raise NotImplementedError(f"no report for the problem type {type(problem).__name__}")
+
+
+def network_in_words(proxy: Proxy) -> str:
+    """Describe the network before the repair layers by its hidden layers."""
+    kinds = [type(layer).__name__ for layer in proxy.layers]
+    hidden = [size for kind, size in zip(kinds, proxy.sizes[1:]) if kind == "Relu"]
+    shape = f"{' and '.join(str(size) for size in hidden)} hidden ReLU units" if hidden else "no hidden units"
+    return f"a network with {shape}"
+
+
+def input_range(domain: Domain) -> Interval:
+    """Return the smallest and largest value of every input over the latent box."""
+    up, down = domain.matrix.maximum(0), domain.matrix.minimum(0)
+    low, high = domain.box.lower, domain.box.upper
+    return Interval(up @ low + down @ high + domain.shift, up @ high + down @ low + domain.shift)
