@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from encoding.bounds import Bounds, input_key
 from encoding.layers import stable_units
@@ -16,7 +17,7 @@ from problems.domain import Domain
 from problems.errors import InputError
 from problems.interval import Vector
 from problems.parametric import ParametricProblem
-from proxies.layers import Affine
+from proxies.layers import Affine, Layer
 from proxies.proxy import Proxy
 from solvers.linear_model import EMPTY_MODEL, ModelSize
 from solvers.registry import open_session_or_default
@@ -121,6 +122,7 @@ class _Verification:
     # ------------------------------------------------------------------------------------------ pipeline
 
     def run(self) -> Result:
+        self.options.check(self.problem)
         # A missing or unknown solver is told before any work is done.
         with open_session_or_default(self.options.solver, EMPTY_MODEL)[0] as session:
             self.solver_name = f"{session.name} {session.version()}"
@@ -272,9 +274,8 @@ class _Verification:
         for k, layer in enumerate(self.task.layers):
             if isinstance(layer, Affine):
                 continue
-            key = input_key(k)
-            counts = [int(stable_units(layer, bounds[key]).sum()) for bounds in (before, after)]
-            found.append(LayerStability(f"{type(layer).__name__} {k}", len(before[key]), *counts))
+            counts = [int(_fixed_units(layer, k, bounds).sum()) for bounds in (before, after)]
+            found.append(LayerStability(f"{type(layer).__name__} {k}", len(before[input_key(k)]), *counts))
         return tuple(found)
 
     def _emit(self, phase: str, **counters: float) -> None:
@@ -335,3 +336,8 @@ class _Verification:
         if self.should_stop():
             return Termination.CANCELLED, known
         return Termination.TIME_LIMIT, known
+
+
+def _fixed_units(layer: Layer, k: int, bounds: Bounds) -> NDArray[np.bool_]:
+    """Return which units of layer k have a fixed state; where the output jumps, that is a fixed output."""
+    return bounds[input_key(k + 1)].width == 0 if layer.jumps else stable_units(layer, bounds[input_key(k)])

@@ -153,7 +153,7 @@ def test_tangents_never_hide_a_gap(script: Any, loaded: LoadedProxy) -> None:
     points = domain.sample(200, 3)
     trial = hold.Trial(loaded, domain, upper=0.0)
     cost = trial._cost(points)
-    exact = np.array([cost[k] - trial.value_function.value(w) for k, w in enumerate(points)])
+    exact = np.array([cost[k] - trial.known.function.value(w) for k, w in enumerate(points)])
     trial.upper = float(np.quantile(exact, 0.5))
     trial.hold(points)
     # Half of the points exceed this wrong bound; all of them are found, and none besides.

@@ -42,7 +42,7 @@ def values_of(problem: Knapsack, proxy: Proxy, x: np.ndarray) -> np.ndarray:
 def test_scores_of_few_items_become_their_ratios() -> None:
     """A network as wide as the items can follow every value: then the proxy is the greedy rule by value/weight."""
     problem = random_knapsack(8, 3)
-    proxy, report = train_knapsack(problem, SHORT)
+    proxy, report = train_knapsack(problem, SHORT, "focused")
     assert report.best < 0.1 * report.first
     domain = problem.domain(SHORT.u)
     x = domain.to_input(domain.sample(300, 1))
