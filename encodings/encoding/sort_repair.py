@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from encoding.block import (
     Encoded,
-    Entry,
     Value,
     add_binaries,
     add_columns,
@@ -84,8 +83,8 @@ def _(
         _pairs(block, items, y)
     else:
         _threshold(block, items, y)
-    entries = [Entry(i, value) for i, value in enumerate(inputs) if not is_number(value)]
-    return Encoded(y, {"input": entries})
+    # No targets: with selections in between, the relaxation says no more of the scores than their bounds do.
+    return Encoded(y)
 
 
 def _selections(block: pyo.Block, known: Interval) -> list[Value]:
