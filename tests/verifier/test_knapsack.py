@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -24,9 +25,11 @@ from verifier.branching import Split
 from verifier.budget import Budget
 from verifier.known_values import KnownDecisions, known_values
 from verifier.options import OptionsError, VerifyOptions
+from verifier.polish import Polisher
 from verifier.replay import replay
 from verifier.result import Result, Termination, Verdict
 from verifier.sampling import sampled_gaps
+from verifier.task import Task
 from verifier.verify import verify
 
 CLIMB = AttackOptions(starts=32, rounds=2, seconds=20.0)
@@ -174,3 +177,22 @@ def test_brute_force_over_all_corners_and_a_fine_grid_never_exceeds_the_bound() 
         axes = [np.linspace(low, high, 9) for low, high in zip(domain.box.lower, domain.box.upper)]
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 5)
         assert gaps(proxy, problem, domain, grid).max() <= result.upper + 1e-9
+
+
+@pytest.mark.parametrize(("measure", "goal"), [("absolute", 0.0), ("relative", 0.25)])
+def test_the_polisher_prices_an_input_as_its_replay_does(measure: Literal["absolute", "relative"], goal: float) -> None:
+    """Also where the capacity takes many whole values, and with the ratio of a value that is negative."""
+    problem = random_knapsack(5, 0, largest=9)
+    proxy, domain = random_proxy(problem, 0), problem.domain(0.2)
+    task = Task(proxy, problem, domain, replace(QUICK, measure=measure), problem.value_range(domain))
+    polisher = Polisher(task, proxy_bounds(task.layers, problem, domain), goal, set())
+    try:
+        for latent in domain.sample(3, 3):
+            witness = replay(proxy, problem, domain, latent)
+            expected = witness.gap - (goal * abs(witness.optimal_cost) if measure == "relative" else 0.0)
+            assert polisher.value_at(latent, Budget(60.0)) == pytest.approx(expected, rel=1e-6)
+            better = polisher.improve(latent, Budget(5.0))
+            assert better is not None
+            assert better.gap >= expected - 1e-6
+    finally:
+        polisher.close()
