@@ -196,3 +196,14 @@ def test_the_polisher_prices_an_input_as_its_replay_does(measure: Literal["absol
             assert better.gap >= expected - 1e-6
     finally:
         polisher.close()
+
+
+def test_a_single_input_is_solved_and_never_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halving a point makes no part smaller: a large model of one must go to the MILP solver."""
+    monkeypatch.setattr("verifier.node.FEW_BINARIES", 0)
+    problem = random_knapsack(12, 3)
+    proxy, domain = random_proxy(problem, 3), problem.domain(0.0)
+    result = verify(proxy, problem, domain, replace(QUICK, rounds=0, time_limit=10.0))
+    assert result.verdict is Verdict.CERTIFIED
+    assert result.parts == 1
+    assert result.lower == pytest.approx(gaps(proxy, problem, domain, domain.centre[None])[0], abs=1e-9)
