@@ -262,8 +262,10 @@ class _Verification:
         threshold = self.options.threshold
         if threshold is not None:
             return self.lower > threshold or self.upper <= threshold
-        near = bool(np.isfinite(self.upper) and self.upper - self.lower <= self.options.tolerance * self.upper)
-        return near or self.upper <= self.task.goal(self.lower)
+        tolerance = self.options.tolerance
+        near = bool(np.isfinite(self.upper) and self.upper - self.lower <= tolerance * self.upper)
+        # A bound of no gap is the least goal, give or take a solver's rounding.
+        return near or self.upper <= self.task.least_goal * (1 + tolerance)
 
     def _stop(self) -> bool:
         return self.should_stop()

@@ -207,3 +207,23 @@ def test_a_single_input_is_solved_and_never_split(monkeypatch: pytest.MonkeyPatc
     assert result.verdict is Verdict.CERTIFIED
     assert result.parts == 1
     assert result.lower == pytest.approx(gaps(proxy, problem, domain, domain.centre[None])[0], abs=1e-9)
+
+
+def test_a_proxy_without_a_gap_closes_although_a_solver_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = Task.claim
+    monkeypatch.setattr(Task, "claim", lambda self, value, goal: claim(self, value, goal) * (1 + 1e-9))
+    problem = Knapsack("one way", np.array([9.0, 1.0]), np.array([2, 3]), 2.5)
+    proxy, domain = random_proxy(problem, 0, "skip"), problem.domain(0.1)
+    result = verify(proxy, problem, domain, replace(QUICK, use_cutoff=False, time_limit=10.0))
+    assert result.termination is Termination.OPTIMAL
+    assert 0 == result.lower <= result.upper <= 1e-4
+
+
+def test_a_relative_gap_where_the_least_capacity_just_suffices() -> None:
+    """The only item fits at every input, so the best value is never 0."""
+    problem = Knapsack("just", np.array([4.0]), np.array([9]), 10.0)
+    domain = problem.domain(0.1)
+    assert domain.box.lower[-1] == 9
+    assert problem.value_range(domain) == pytest.approx((-4.4, -3.6))
+    result = verify(random_proxy(problem, 0), problem, domain, replace(QUICK, measure="relative"))
+    assert result.verdict is Verdict.CERTIFIED
