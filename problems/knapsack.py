@@ -143,7 +143,7 @@ class Knapsack(ParametricProblem):
             if taken[i, room]:
                 chosen[i] = 1.0
                 room -= int(self.weights[i])
-        return float(-(values @ chosen)), chosen
+        return 0.0 - float(values @ chosen), chosen  # Never -0.
 
     def value_range(self, domain: Domain) -> tuple[float, float]:
         """Return the values at the largest and at the least input: the optimum's value rises with every entry."""
@@ -178,7 +178,7 @@ class Knapsack(ParametricProblem):
         if solution.status is not Status.OPTIMAL or solution.x is None:
             raise SolverFailedError(f"{self.name}: the knapsack program ended as {solution.status.value}")
         chosen = np.round(solution.x)
-        return float(-(values @ chosen)), chosen
+        return 0.0 - float(values @ chosen), chosen  # Never -0.
 
     def _checked(self, x: Vector) -> tuple[Vector, int]:
         """Return the values and the integer capacity, which is never more than all items weigh."""

@@ -235,7 +235,7 @@ class _Verification:
 
     def _claim(self, upper: float) -> None:
         """Take in that no input has a larger gap than `upper`."""
-        self.upper = min(self.upper, max(upper, self.lower))
+        self.upper = min(self.upper, max(self.lower, upper))
 
     def _candidate(self, latent: Vector, phase: str) -> None:
         """Replay a candidate; only what is replayed becomes a lower bound."""

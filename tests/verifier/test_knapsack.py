@@ -227,3 +227,12 @@ def test_a_relative_gap_where_the_least_capacity_just_suffices() -> None:
     assert problem.value_range(domain) == pytest.approx((-4.4, -3.6))
     result = verify(random_proxy(problem, 0), problem, domain, replace(QUICK, measure="relative"))
     assert result.verdict is Verdict.CERTIFIED
+
+
+def test_where_nothing_fits_there_is_no_gap_and_no_relative_one() -> None:
+    problem = Knapsack("too small", np.array([3.0, 4.0]), np.array([5, 6]), 2.0)
+    proxy, domain = random_proxy(problem, 0), problem.domain(0.1)
+    result = verify(proxy, problem, domain, QUICK)
+    assert f"{result.lower:g} {result.upper:g}" == "0 0"
+    assert (sampled_gaps(proxy, problem, domain, 20) == 0).all()
+    assert sampled_gaps(proxy, problem, domain, 20, relative=True).size == 0
