@@ -143,16 +143,19 @@ class Knapsack(ParametricProblem):
             if taken[i, room]:
                 chosen[i] = 1.0
                 room -= int(self.weights[i])
-        return float(-(values @ chosen)), chosen
+        return 0.0 - float(values @ chosen), chosen  # Never -0.
 
     def value_range(self, domain: Domain) -> tuple[float, float]:
         """Return the values at the largest and at the least input: the optimum's value rises with every entry."""
         matrix, low, high = domain.matrix.toarray(), domain.box.lower, domain.box.upper
         up, down = np.maximum(matrix, 0.0), np.minimum(matrix, 0.0)
-        # Apart by more than the rounding of these sums.
-        most = (up @ high + down @ low + domain.shift) * (1 + ROUNDING)
-        least = (up @ low + down @ high + domain.shift) * (1 - ROUNDING)
-        return self.solve(np.maximum(most, 0.0))[0] * (1 + ROUNDING), self.solve(np.maximum(least, 0.0))[0]
+        # Apart by more than the rounding of these sums; an input that is one latent entry is no sum.
+        entry = (np.count_nonzero(matrix, axis=1) == 1) & (matrix.max(axis=1) == 1) & (domain.shift == 0)
+        room = np.where(entry, 0.0, ROUNDING)
+        most = (up @ high + down @ low + domain.shift) * (1 + room)
+        least = (up @ low + down @ high + domain.shift) * (1 - room)
+        values = [self.solve(np.maximum(x, 0.0))[0] for x in (most, least)]
+        return values[0] * (1 + ROUNDING), values[1] * (1 - ROUNDING)
 
     def solve_by_milp(self, x: Vector, solver: str = "highs") -> tuple[float, Vector]:
         """Solve P(x) as a mixed-integer program: an independent check of `solve`, with the same result and errors.
@@ -175,7 +178,7 @@ class Knapsack(ParametricProblem):
         if solution.status is not Status.OPTIMAL or solution.x is None:
             raise SolverFailedError(f"{self.name}: the knapsack program ended as {solution.status.value}")
         chosen = np.round(solution.x)
-        return float(-(values @ chosen)), chosen
+        return 0.0 - float(values @ chosen), chosen  # Never -0.
 
     def _checked(self, x: Vector) -> tuple[Vector, int]:
         """Return the values and the integer capacity, which is never more than all items weigh."""

@@ -218,13 +218,17 @@ class _Expansion:
     def _is_large(self) -> bool:
         return self.outcome.after is not None and self.outcome.after.integer > FEW_BINARIES
 
+    def _can_split(self, bounds: Bounds) -> bool:
+        """Whether splitting is asked for and the part holds more than one input."""
+        return self.task.options.split and bool(self.task.part(bounds.box).free.size)
+
     def _is_too_wide(self, bounds: Bounds) -> bool:
-        if not self.task.options.split or not self._is_large():
+        if not self._can_split(bounds) or not self._is_large():
             return False
         return widest_latent(self.task.part(bounds.box))[1] > TOO_WIDE
 
     def _is_solvable(self, bounds: Bounds) -> bool:
-        if not self.task.options.split or not self._is_large():
+        if not self._can_split(bounds) or not self._is_large():
             return True
         return self.outcome.upper <= SOLVABLE * self.task.goal(self.lower()) and not self._is_too_wide(bounds)
 
@@ -237,7 +241,7 @@ class _Expansion:
         if note is not None:
             self.outcome.notes.append(note)
         self.outcome.solver = f"{session.name} {session.version()}"
-        effort = task.options.effort * GROWTH**self.node.depth if task.options.split else np.inf
+        effort = task.options.effort * GROWTH**self.node.depth if self._can_split(bounds) else np.inf
 
         def on_progress(progress: Progress) -> bool:
             self._take(task.claim(model.gap_of(progress.dual_bound), goal))

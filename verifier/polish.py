@@ -1,7 +1,7 @@
-"""Exact local search around an input: fix most binaries, free the promising ones, solve the small MILP.
+"""Exact local search around an input: fix most integers, free the promising ones, solve the small MILP.
 
-Within one pattern of binaries the gap is linear, and the linear program follows its ridges exactly, which gradient
-steps cannot; the reduced costs of the fixed binaries say which of them would pay to switch. (Moving single coordinates
+Within one pattern of integers the gap is linear, and the linear program follows its ridges exactly, which gradient
+steps cannot; the reduced costs of the fixed integers say which of them would pay to move. (Moving single coordinates
 to the ends of their ranges, with a line search along alpha, was tried instead and found nothing more.)
 """
 
@@ -17,7 +17,7 @@ from verifier.attack import Candidate
 from verifier.budget import Budget
 from verifier.task import Task
 
-# Binaries that are freed at first, and by how much more when a neighbourhood holds nothing better.
+# Integers that are freed at first, and by how much more when a neighbourhood holds nothing better.
 FREED, GROWTH, MOST_FREED = 12, 2, 48
 # Seconds for one small MILP; it is a heuristic and may be cut off.
 STEP_SECONDS = 1.0
@@ -26,12 +26,12 @@ WORTH = 1e-6
 
 
 class Polisher:
-    """One formulation in two sessions: with its binaries fixed as an LP, and with some of them free as a MILP.
+    """One formulation in two sessions: with its integers fixed as an LP, and with some of them free as a MILP.
 
     Args:
         task: builds the formulation, without cutoff.
         bounds: of the whole domain.
-        ratio: Dinkelbach's.
+        goal: see `Task.build`; for a relative gap it gives the ratio.
         kept: optional rows to begin with; None for all of them.
         solver: name of a MILP solver.
 
@@ -39,9 +39,9 @@ class Polisher:
         kept: the optional rows that points have shown to matter.
     """
 
-    def __init__(self, task: Task, bounds: Bounds, ratio: float, kept: set[int] | None, solver: str = "highs") -> None:
+    def __init__(self, task: Task, bounds: Bounds, goal: float, kept: set[int] | None, solver: str = "highs") -> None:
         self.kept = kept
-        self._build = lambda: task.build(task.domain, bounds, ratio, cutoff=False, kept=self.kept, clear=True)
+        self._build = lambda: task.build(task.domain, bounds, goal, cutoff=False, kept=self.kept, clear=True)
         self._missing = task.missing
         self._solver = solver
         self._open()
@@ -49,7 +49,9 @@ class Polisher:
     def _open(self) -> None:
         self.model = self._build()
         linear = self.model.linear
-        self._binaries = np.flatnonzero(linear.integer)
+        self._integers = np.flatnonzero(linear.integer)
+        # Most are binaries; a rounded capacity has other limits.
+        self._limits = linear.column_lower[self._integers], linear.column_upper[self._integers]
         self._latent = self.model.latent.columns[self.model.latent.columns >= 0]
         self._lp = open_session(self._solver, linear.relaxed())
         self._milp = open_session(self._solver, linear)
@@ -76,7 +78,7 @@ class Polisher:
         best: Candidate | None = None
         freed = FREED
         while x is not None and not budget.spent:
-            pattern = np.round(x[self._binaries])
+            pattern = np.round(x[self._integers])
             local = self._within(pattern, budget)
             if local is None or local.x is None or local.row_duals is None:
                 break
@@ -92,45 +94,48 @@ class Polisher:
                 break
             if self.model.gap_of(found.objective) > value + WORTH * abs(value):
                 x, freed = found.x, FREED
-            elif freed >= min(MOST_FREED, self._binaries.size):
+            elif freed >= min(MOST_FREED, self._integers.size):
                 break
             else:
                 freed *= GROWTH
         return best
 
     def value_at(self, latent: Vector, budget: Budget) -> float | None:
-        """Return the model's objective at a latent vector, in the problem's unit; None where the solver finds none."""
-        x = self._complete(latent, budget)
+        """Return the model's objective at a latent vector, in the problem's unit; None where the solver proves none."""
+        x = self._complete(latent, budget, proven=True)
         while x is not None and self._learn(x):
-            x = self._complete(latent, budget)
+            x = self._complete(latent, budget, proven=True)
         return None if x is None else self.model.gap_of(float(self.model.linear.cost @ x + self.model.linear.offset))
 
-    def _complete(self, latent: Vector, budget: Budget) -> Vector | None:
-        """Return the model's point at a fixed latent vector."""
+    def _complete(self, latent: Vector, budget: Budget, proven: bool = False) -> Vector | None:
+        """Return the model's best point at a fixed latent vector; where `proven`, only one that is proven to be."""
         w = latent[self.model.latent.columns >= 0]
         linear = self.model.linear
-        self._bound_binaries(self._milp, np.zeros(self._binaries.size), np.ones(self._binaries.size))
+        self._bound_integers(self._milp, *self._limits)
         self._milp.set_column_bounds(self._latent, w, w)
-        x = self._milp.solve(time_limit=min(STEP_SECONDS, budget.left)).x
+        solution = self._milp.solve(time_limit=min(STEP_SECONDS, budget.left))
         self._milp.set_column_bounds(self._latent, linear.column_lower[self._latent], linear.column_upper[self._latent])
-        return x
+        return None if proven and solution.status is not Status.OPTIMAL else solution.x
 
     def _within(self, pattern: Vector, budget: Budget) -> Solution | None:
-        self._bound_binaries(self._lp, pattern, pattern)
+        self._bound_integers(self._lp, pattern, pattern)
         solution = self._lp.solve(time_limit=min(STEP_SECONDS, budget.left))
         return solution if solution.status is Status.OPTIMAL else None
 
     def _around(self, pattern: Vector, local: Solution, freed: int, budget: Budget) -> Solution | None:
-        """Solve with the binaries free whose reduced cost promises most."""
+        """Solve with the integers free whose reduced cost promises most."""
         assert local.row_duals is not None
         linear = self.model.linear
         reduced = linear.cost - linear.matrix.T @ local.row_duals
-        promise = -reduced[self._binaries] * np.where(pattern > 0.5, -1.0, 1.0)
+        low, high = self._limits
+        rise = np.where(pattern < high, -reduced[self._integers], -np.inf)
+        fall = np.where(pattern > low, reduced[self._integers], -np.inf)
+        promise = np.maximum(rise, fall)
         chosen = np.argsort(-promise)[:freed]
         lower, upper = pattern.copy(), pattern.copy()
-        lower[chosen], upper[chosen] = 0.0, 1.0
-        self._bound_binaries(self._milp, lower, upper)
+        lower[chosen], upper[chosen] = low[chosen], high[chosen]
+        self._bound_integers(self._milp, lower, upper)
         return self._milp.solve(time_limit=min(STEP_SECONDS, budget.left), mip_gap=1e-3, start=local.x)
 
-    def _bound_binaries(self, session: object, lower: Vector, upper: Vector) -> None:
-        session.set_column_bounds(self._binaries, lower, upper)  # type: ignore[attr-defined]
+    def _bound_integers(self, session: object, lower: Vector, upper: Vector) -> None:
+        session.set_column_bounds(self._integers, lower, upper)  # type: ignore[attr-defined]

@@ -24,7 +24,8 @@ def sampled_gaps(
 ) -> Vector:
     """Return the gap at `count` random inputs ((count,)), absolute or divided by |Phi(x)|.
 
-    Inputs at which P(x) is infeasible are left out, and those for which `seconds` do not suffice.
+    Inputs at which P(x) is infeasible are left out, those at which Phi is 0 for a relative gap, and those for which
+    `seconds` do not suffice.
     """
     if count == 0:
         return np.zeros(0)
@@ -35,6 +36,6 @@ def sampled_gaps(
         cost = problem.objective(x, proxy(x)).numpy()
     known = known_values(problem, domain)
     value = np.array([np.inf if budget.spent else known.learn(w[None], keep=False)[0] for w in latent])
-    feasible = np.isfinite(value)
-    gaps = cost[feasible] - value[feasible]
-    return gaps / np.abs(value[feasible]) if relative else gaps
+    counts = np.isfinite(value) & ((value != 0) | (not relative))
+    gaps = cost[counts] - value[counts]
+    return gaps / np.abs(value[counts]) if relative else gaps

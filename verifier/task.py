@@ -64,9 +64,13 @@ class Task:
         threshold = self.options.threshold
         if threshold is not None and lower <= threshold:
             return threshold
-        least = LEAST_GOAL if self.relative else LEAST_GOAL * self.problem.objective_scale
         # Nine tenths of the tolerance, so that rounding in a last comparison does not undo the stop.
-        return max(lower / (1 - 0.9 * self.options.tolerance), least)
+        return max(lower / (1 - 0.9 * self.options.tolerance), self.least_goal)
+
+    @property
+    def least_goal(self) -> float:
+        """The gap below which none counts, in the measure's unit."""
+        return LEAST_GOAL if self.relative else LEAST_GOAL * self.problem.objective_scale
 
     def ratio_and_cutoff(self, goal: float) -> tuple[float, float | None]:
         """Return Dinkelbach's ratio and the least objective of an input that matters, in the problem's unit."""

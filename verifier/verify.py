@@ -38,7 +38,7 @@ from verifier.value_function import value_range
 
 # A replayed gap above the upper bound by more than this share means that something is wrong, not rounding.
 CONTRADICTION = 1e-6
-# Model and replay agree at an input to this share of the cost: the solver's tolerances, priced.
+# Model and replay agree at an input to this share of the larger cost: the solver's tolerances, priced.
 MODEL_AGREEMENT = 1e-4
 # Most steps of Dinkelbach's method in the attack; two are usual.
 MOST_RATIOS = 3
@@ -167,12 +167,12 @@ class _Verification:
             attack.best = None
             began = self.budget.elapsed
             attack.run(options, self.budget, ratio, lambda c: self._candidate(c.latent, "attack"))
-            self._polish(attack, bounds, ratio, self.budget.elapsed - began)
+            self._polish(attack, bounds, last, self.budget.elapsed - began)
 
-    def _polish(self, attack: Attack, bounds: Bounds, ratio: float, climbed: float) -> None:
-        """Improve the best inputs of an attack that climbed for so many seconds."""
+    def _polish(self, attack: Attack, bounds: Bounds, goal: float, climbed: float) -> None:
+        """Improve the best inputs of an attack on gaps above `goal` that climbed for so many seconds."""
         budget = self.budget.part(min(max(POLISH_SECONDS, climbed), POLISH_SHARE * self.budget.left))
-        polisher = Polisher(self.task, bounds, ratio, self.kept)
+        polisher = Polisher(self.task, bounds, goal, self.kept)
         try:
             for candidate in attack.found[:POLISHED]:
                 better = polisher.improve(candidate.latent, budget)
@@ -180,7 +180,7 @@ class _Verification:
                     self._candidate(better.latent, "attack")
                 if budget.spent or self._decided:
                     break
-            self._check_model(polisher, ratio)
+            self._check_model(polisher, self.task.ratio(goal))
         finally:
             polisher.close()
 
@@ -190,7 +190,8 @@ class _Verification:
             return
         value = polisher.value_at(self.witness.latent, self.budget)
         replayed = self.witness.proxy_cost - (1 + ratio) * self.witness.optimal_cost
-        if value is not None and abs(value - replayed) > MODEL_AGREEMENT * abs(self.witness.proxy_cost):
+        size = max(abs(self.witness.proxy_cost), abs(self.witness.optimal_cost))
+        if value is not None and abs(value - replayed) > MODEL_AGREEMENT * size:
             self.unsound = True
             self._note(f"the model gives {value:.8g} at the witness, its replay {replayed:.8g}: please report this")
 
@@ -234,7 +235,7 @@ class _Verification:
 
     def _claim(self, upper: float) -> None:
         """Take in that no input has a larger gap than `upper`."""
-        self.upper = min(self.upper, max(upper, self.lower))
+        self.upper = min(self.upper, max(self.lower, upper))
 
     def _candidate(self, latent: Vector, phase: str) -> None:
         """Replay a candidate; only what is replayed becomes a lower bound."""
@@ -261,8 +262,10 @@ class _Verification:
         threshold = self.options.threshold
         if threshold is not None:
             return self.lower > threshold or self.upper <= threshold
-        near = bool(np.isfinite(self.upper) and self.upper - self.lower <= self.options.tolerance * self.upper)
-        return near or self.upper <= self.task.goal(self.lower)
+        tolerance = self.options.tolerance
+        near = bool(np.isfinite(self.upper) and self.upper - self.lower <= tolerance * self.upper)
+        # A bound of no gap is the least goal, give or take a solver's rounding.
+        return near or self.upper <= self.task.least_goal * (1 + tolerance)
 
     def _stop(self) -> bool:
         return self.should_stop()

@@ -151,9 +151,10 @@ def _progress(name: str, options: TrainingOptions, words: Callable[[float], str]
 
 
 def _say(report: TrainingReport, validated: str, gaps: Vector, output: Path, u: str) -> None:
-    print(
-        f"{report.steps:,} steps in {report.seconds:.0f} s; {validated}\n"
-        f"gap at {gaps.size} random inputs: mean {100 * gaps.mean():.2f} %, largest {100 * gaps.max():.2f} % "
-        f"(what sampling sees; `certigap verify {output} -u {u}` finds the worst case)\n"
-        f"written: {output}"
-    )
+    sampled = "none of the random inputs has a relative gap"
+    if gaps.size:
+        sampled = (
+            f"gap at {gaps.size} random inputs: mean {100 * gaps.mean():.2f} %, largest {100 * gaps.max():.2f} % "
+            f"(what sampling sees; `certigap verify {output} -u {u}` finds the worst case)"
+        )
+    print(f"{report.steps:,} steps in {report.seconds:.0f} s; {validated}\n{sampled}\nwritten: {output}")

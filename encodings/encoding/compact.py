@@ -43,7 +43,7 @@ def compact_model(
         problem: the problem.
         domain: the inputs.
         bounds: of the proxy over `domain`.
-        style: of the clamp and hypersimplex encodings.
+        style: of the layers' encodings, where they have several.
         ratio: maximise c(x, pi(x)) - (1 + ratio) c(x, y) instead (Dinkelbach's step for the relative gap).
         cutoff: keep only inputs whose objective is at least this, in the problem's unit.
         kept: the optional rows of Y(x) that are written, see `encode_optimum`. Every set gives a valid upper bound.

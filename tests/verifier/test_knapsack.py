@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -24,9 +25,11 @@ from verifier.branching import Split
 from verifier.budget import Budget
 from verifier.known_values import KnownDecisions, known_values
 from verifier.options import OptionsError, VerifyOptions
+from verifier.polish import Polisher
 from verifier.replay import replay
 from verifier.result import Result, Termination, Verdict
 from verifier.sampling import sampled_gaps
+from verifier.task import Task
 from verifier.verify import verify
 
 CLIMB = AttackOptions(starts=32, rounds=2, seconds=20.0)
@@ -174,3 +177,62 @@ def test_brute_force_over_all_corners_and_a_fine_grid_never_exceeds_the_bound() 
         axes = [np.linspace(low, high, 9) for low, high in zip(domain.box.lower, domain.box.upper)]
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 5)
         assert gaps(proxy, problem, domain, grid).max() <= result.upper + 1e-9
+
+
+@pytest.mark.parametrize(("measure", "goal"), [("absolute", 0.0), ("relative", 0.25)])
+def test_the_polisher_prices_an_input_as_its_replay_does(measure: Literal["absolute", "relative"], goal: float) -> None:
+    """Also where the capacity takes many whole values, and with the ratio of a value that is negative."""
+    problem = random_knapsack(5, 0, largest=9)
+    proxy, domain = random_proxy(problem, 0), problem.domain(0.2)
+    task = Task(proxy, problem, domain, replace(QUICK, measure=measure), problem.value_range(domain))
+    polisher = Polisher(task, proxy_bounds(task.layers, problem, domain), goal, set())
+    try:
+        for latent in domain.sample(3, 3):
+            witness = replay(proxy, problem, domain, latent)
+            expected = witness.gap - (goal * abs(witness.optimal_cost) if measure == "relative" else 0.0)
+            assert polisher.value_at(latent, Budget(60.0)) == pytest.approx(expected, rel=1e-6)
+            better = polisher.improve(latent, Budget(5.0))
+            assert better is not None
+            assert better.gap >= expected - 1e-6
+    finally:
+        polisher.close()
+
+
+def test_a_single_input_is_solved_and_never_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halving a point makes no part smaller: a large model of one must go to the MILP solver."""
+    monkeypatch.setattr("verifier.node.FEW_BINARIES", 0)
+    problem = random_knapsack(12, 3)
+    proxy, domain = random_proxy(problem, 3), problem.domain(0.0)
+    result = verify(proxy, problem, domain, replace(QUICK, rounds=0, time_limit=10.0))
+    assert result.verdict is Verdict.CERTIFIED
+    assert result.parts == 1
+    assert result.lower == pytest.approx(gaps(proxy, problem, domain, domain.centre[None])[0], abs=1e-9)
+
+
+def test_a_proxy_without_a_gap_closes_although_a_solver_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = Task.claim
+    monkeypatch.setattr(Task, "claim", lambda self, value, goal: claim(self, value, goal) * (1 + 1e-9))
+    problem = Knapsack("one way", np.array([9.0, 1.0]), np.array([2, 3]), 2.5)
+    proxy, domain = random_proxy(problem, 0, "skip"), problem.domain(0.1)
+    result = verify(proxy, problem, domain, replace(QUICK, use_cutoff=False, time_limit=10.0))
+    assert result.termination is Termination.OPTIMAL
+    assert 0 == result.lower <= result.upper <= 1e-4
+
+
+def test_a_relative_gap_where_the_least_capacity_just_suffices() -> None:
+    """The only item fits at every input, so the best value is never 0."""
+    problem = Knapsack("just", np.array([4.0]), np.array([9]), 10.0)
+    domain = problem.domain(0.1)
+    assert domain.box.lower[-1] == 9
+    assert problem.value_range(domain) == pytest.approx((-4.4, -3.6))
+    result = verify(random_proxy(problem, 0), problem, domain, replace(QUICK, measure="relative"))
+    assert result.verdict is Verdict.CERTIFIED
+
+
+def test_where_nothing_fits_there_is_no_gap_and_no_relative_one() -> None:
+    problem = Knapsack("too small", np.array([3.0, 4.0]), np.array([5, 6]), 2.0)
+    proxy, domain = random_proxy(problem, 0), problem.domain(0.1)
+    result = verify(proxy, problem, domain, QUICK)
+    assert f"{result.lower:g} {result.upper:g}" == "0 0"
+    assert (sampled_gaps(proxy, problem, domain, 20) == 0).all()
+    assert sampled_gaps(proxy, problem, domain, 20, relative=True).size == 0
