@@ -30,19 +30,17 @@ USEFUL = 0.02
 
 @dataclass(frozen=True)
 class Split:
-    """Two parts of a node: the quantity `key`[`index`] at most (where `strict`, less than), and at least, `at`."""
+    """Two parts of a node: the quantity `key`[`index`] at most, and at least, `at`."""
 
     key: str
     index: int
     at: float
-    strict: bool = False
 
     def parts(self, bounds: Bounds) -> tuple[Bounds, Bounds]:
         """Return the bounds of both parts."""
         whole = bounds[self.key]
         upper, lower = whole.upper.copy(), whole.lower.copy()
-        upper[self.index] = np.nextafter(self.at, -np.inf) if self.strict else self.at
-        lower[self.index] = self.at
+        upper[self.index] = lower[self.index] = self.at
         return (
             bounds.tightened(self.key, Interval(whole.lower, upper)),
             bounds.tightened(self.key, Interval(lower, whole.upper)),
@@ -113,7 +111,6 @@ def _candidates(domain: Domain, bounds: Bounds, tightener: Tightener, point: Vec
                 break
         if (
             target.key.startswith("inner")
-            and not target.joint.any()
             and tightener.lower[target.columns[0]] < 0 < tightener.upper[target.columns[0]]
         ):
             found.append((Split(target.key, 0, 0.0), int(target.columns[0])))
@@ -128,9 +125,7 @@ def _by_violation(target: Target, goal: Vector, tightener: Tightener, point: Vec
     with np.errstate(invalid="ignore", divide="ignore"):
         gap = np.where(inside, high * (z - low) / (high - low) - np.maximum(z, 0.0), -np.inf)
     order = [k for k in np.argsort(-gap)[:CANDIDATES].tolist() if gap[k] > 0]
-    # Of two equal scores the first one goes first: a difference of 0 belongs to one part only.
-    strict = target.key.startswith("inner")
-    return [(Split(target.key, int(target.indices[k]), float(goal[k]), strict), int(target.columns[k])) for k in order]
+    return [(Split(target.key, int(target.indices[k]), float(goal[k])), int(target.columns[k])) for k in order]
 
 
 def _trial(tightener: Tightener, column: int, side: int, at: float, budget: Budget) -> float:

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from encoding.bounds import Bounds, inner_key, input_key
+from encoding.bounds import inner_key, input_key
 from encoding.layers import Style
-from problems.interval import Interval
 from problems.knapsack import Knapsack
 from problems.knapsack_instances import random_knapsack
 from proxies.layers.sort_repair import Greedy, pairs
@@ -21,7 +20,6 @@ from tests.encodings.test_knapsack import WAYS, gaps, looked_everywhere, narrowe
 from tests.shipped import shipped
 from verifier.attack import Attack, AttackOptions
 from verifier.bounds.over_domain import proxy_bounds
-from verifier.branching import Split
 from verifier.budget import Budget
 from verifier.known_values import KnownDecisions, known_values
 from verifier.options import OptionsError, VerifyOptions
@@ -160,13 +158,6 @@ def test_score_differences_hold_every_sample_and_settle_more_than_the_scores_alo
     assert (settled | ~apart).all()
     if method == "crown":
         assert settled.sum() > apart.sum()
-
-
-def test_parts_by_the_order_of_two_scores_leave_no_input_out() -> None:
-    bounds = Bounds({"inner[1]": Interval(np.array([-1.0]), np.array([1.0]))})
-    below, above = Split("inner[1]", 0, 0.0, strict=True).parts(bounds)
-    assert below["inner[1]"].upper[0] < 0 == above["inner[1]"].lower[0]
-    assert np.nextafter(below["inner[1]"].upper[0], 1.0) == 0
 
 
 def test_brute_force_over_all_corners_and_a_fine_grid_never_exceeds_the_bound() -> None:
