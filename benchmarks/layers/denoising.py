@@ -77,7 +77,7 @@ def differences(length: int) -> Tensor:
 
 
 def whitening(noisy: Tensor) -> Tensor:
-    """Return ((length, length)) the inverse root of the second moments of the centred signals."""
+    """Return ((length, length)) the inverse root of the second moments of the centred signals, more than length."""
     centred = noisy - MIDDLE
     moments, directions = torch.linalg.eigh(centred.mT @ centred / len(centred))
     return (directions / moments.sqrt()) @ directions.mT
