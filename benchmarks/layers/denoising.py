@@ -11,8 +11,8 @@ s = 0 and D the differences. It is solved through its dual, a program with bound
 u'(D a - s), |u| <= w, z = a - KK'D'u, where KK' is Q's inverse. The program in (z, t), -t <= D z - s <= t, has the same
 solution, twice the variables and a factor as large as all limits that hold with equality, which are most of them.
 
-"Tuned" starts from total variation and learns all of K, D, s and affine maps from the signal to a and w, as the
-authors' code does; "mirrored" is shown each signal upright or reversed and upright or upside down, by a coin, in every
+"Tuned" starts from total variation and learns K, D, s, w and the affine map from the signal to a. The authors' code lets
+w depend on the signal too; linear in it, that cannot serve signals and their upside-down images alike. "Mirrored" is shown each signal upright or reversed and upright or upside down, by a coin, in every
 epoch: the signals' distribution has these symmetries. "Pure" starts from a random D and learns D alone.
 
 Every learnt map that acts on signals is stored as its change, divided by the root of the signals' second moments:
@@ -48,7 +48,7 @@ LOWEST, HIGHEST, NOISE = 10, 100, 10.0
 BATCH = 100
 # Heights are drawn evenly from LOWEST to HIGHEST - 1; signals are centred before anything learnt acts on them.
 MIDDLE = (LOWEST + HIGHEST - 1) / 2
-# Weights that the affine map would make negative: a limit of the dual must not lie below its opposite.
+# For weights that learning would make negative: a limit of the dual must not lie below its opposite.
 LEAST = 1e-6
 # A change of D acts on the output more than one of the other maps: its steps are smaller by this factor.
 SMALLER = 0.3
@@ -90,7 +90,7 @@ def total_variation(y: Tensor, D: Tensor, weight: float) -> Tensor:
 
 
 def denoise(a: Tensor, D: Tensor, s: Tensor, w: Tensor, K: Tensor) -> Tensor:
-    """Return min_z 1/2 (z - a)'(KK')^-1 (z - a) + sum_i w_i |(D z - s)_i|; a is (batch, length), w may be shared."""
+    """Return min_z 1/2 (z - a)'(KK')^-1 (z - a) + sum_i w_i |(D z - s)_i|; a is (batch, length)."""
     eye, DK = torch.eye(len(D), dtype=torch.float64), D @ K
     w = w.clamp(min=LEAST)
     u = qp_solve(DK @ DK.mT, s - a @ D.mT, G=torch.cat([eye, -eye]), h=torch.cat([w, w], -1)).z
@@ -118,13 +118,13 @@ class Denoiser(nn.Module):
         self.D = zeros(rows, length, learnt=True)
         self.K, self.s = zeros(length, length), zeros(rows)
         self.to_a, self.a = zeros(length, length), zeros(length)
-        self.to_w, self.w = zeros(rows, length), zeros(rows)
+        self.w = zeros(rows)
 
     def forward(self, y: Tensor) -> Tensor:
         y = y - MIDDLE
         white = y @ self.whiten
         a = y + NOISE * (white @ self.to_a.mT + self.a)
-        w = self.weight + NOISE * (white @ self.to_w.mT + self.w)
+        w = self.weight + NOISE * self.w
         D = self.start + SMALLER * NOISE * self.D @ self.whiten
         K = torch.eye(len(self.K), dtype=torch.float64) + NOISE * self.K @ self.whiten
         return denoise(a, D, self.s, w, K) + MIDDLE
