@@ -11,9 +11,10 @@ s = 0 and D the differences. It is solved through its dual, a program with bound
 u'(D a - s), |u| <= w, z = a - KK'D'u, where KK' is Q's inverse. The program in (z, t), -t <= D z - s <= t, has the same
 solution, twice the variables and a factor as large as all limits that hold with equality, which are most of them.
 
-"Tuned" starts from total variation and learns K, D, s, w and the affine map from the signal to a. The authors' code lets
-w depend on the signal too; linear in it, that cannot serve signals and their upside-down images alike. "Mirrored" is shown each signal upright or reversed and upright or upside down, by a coin, in every
-epoch: the signals' distribution has these symmetries. "Pure" starts from a random D and learns D alone.
+"Tuned" starts from total variation and learns K, D, s, w and the affine map from the signal to a. The authors' code
+lets w depend on the signal too; linear in it, that cannot serve signals and their upside-down images alike. "Mirrored"
+is shown each signal upright or reversed and upright or upside down, by a coin, in every epoch: the signals'
+distribution has these symmetries. "Pure" starts from a random D and learns D alone.
 
 Every learnt map that acts on signals is stored as its change, divided by the root of the signals' second moments:
 neighbours in a signal are nearly equal, and Adam's equal steps would move the response to levels far more than that to
