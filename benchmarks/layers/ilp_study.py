@@ -17,7 +17,7 @@ from benchmarks.layers.ilp_tasks import Task
 from benchmarks.record import Record, table
 
 Row = dict[str, Any]
-HEAD = ["accuracy %", "published %", "within", "box alone %", "runs", "epochs", "s", "solves/s"]
+HEAD = ["accuracy %", "published %", "within", "box alone %", "data sets", "restarts", "epochs", "s", "solves/s"]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -39,13 +39,19 @@ def begin(arguments: argparse.Namespace) -> Record:
     return Record.begin(arguments, ["task", "m", "variant", "multiple"], {})
 
 
-def study(record: Record, key: Mapping[str, Any], make: Callable[[int], Task], how: Learning, runs: int) -> Row:
-    """Learn from `runs` data sets, `make(seed)` each, and keep the row; rows that are there are not made again."""
-    old = record.find(**key, runs=runs, learning=asdict(how))
+def study(
+    record: Record, key: Mapping[str, Any], make: Callable[[int], Task], how: Learning, sets: int, restarts: int = 1
+) -> Row:
+    """Learn from each of `sets` data sets, `make(seed)`, `restarts` times from other constraints, and keep the row.
+
+    A row that is there is not made again.
+    """
+    key = {**key, "runs": sets * restarts, "restarts": restarts, "learning": asdict(how)}
+    old = record.find(**key)
     if old is not None:
         return old
-    tasks = [make(seed) for seed in range(runs)]
-    row = record.add({**key, "runs": runs, "learning": asdict(how), **outcome(learn(tasks, how), tasks)})
+    tasks = [make(seed) for seed in range(sets)] * restarts
+    row = record.add({**key, **outcome(learn(tasks, how), tasks)})
     print(*line(row, None), flush=True)
     return row
 
@@ -73,7 +79,8 @@ def line(row: Row, published: Figure | None) -> list[Any]:
     else:
         cells += [f"{published[0]} ± {published[1]}", "yes" if ours >= published[0] - published[1] else "no"]
     rate = f"{row['solves'] / row['seconds']:,.0f}"
-    return [*cells, f"{100 * row['box']:.1f}", row["runs"], row["learning"]["epochs"], f"{row['seconds']:.0f}", rate]
+    counts = [row["runs"] // row["restarts"], row["restarts"], row["learning"]["epochs"]]
+    return [*cells, f"{100 * row['box']:.1f}", *counts, f"{row['seconds']:.0f}", rate]
 
 
 def show(rows: list[Row], published: Callable[[Row], Figure | None]) -> str:

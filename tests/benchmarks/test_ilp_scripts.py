@@ -31,7 +31,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(folder: Path, **changes: object) -> SimpleNamespace:
-    shared = {"runs": 2, "epochs": 2, "quick": False, "resume": True, "json": folder / "rows.json"}
+    shared = {"runs": 2, "restarts": 2, "epochs": 2, "quick": False, "resume": True, "json": folder / "rows.json"}
     return SimpleNamespace(**{**shared, **changes})
 
 
@@ -43,6 +43,16 @@ def test_random_constraints_leave_a_corner(kind: ilp_tasks.Kind, m: int) -> None
         torch.testing.assert_close(A.norm(dim=1), torch.ones(m, dtype=torch.float64))
         corners = np.array(list(itertools.product(ilp_tasks.LIMITS[kind], repeat=16)))
         assert (corners @ A.numpy().T <= b.numpy()).all(1).any()
+
+
+@pytest.mark.parametrize("m", [6, 10])
+def test_every_element_to_cover_leaves_a_choice(m: int) -> None:
+    for seed in range(10):
+        A = ilp_tasks.covering_rows(m, seed)
+        assert A.shape == (m, 2 * m)
+        assert bool((A.sum(1) <= -2).all())
+        assert bool((A.sum(0) <= -1).all() and (A.sum(0) >= -3).all())
+        assert len({tuple(column) for column in A.T.tolist()}) == 2 * m
 
 
 def test_set_covering_data_are_minimal_coverings() -> None:
