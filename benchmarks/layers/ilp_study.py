@@ -31,6 +31,19 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
+def study_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return the command line of `parser` and of what `study` does beyond one run on each data set."""
+    made = parser(description)
+    made.add_argument("--restarts", type=int, default=2, help="on each data set")
+    made.add_argument("--cooling", type=int, default=0, help="epochs at the end over which the rate falls to zero")
+    return made
+
+
+def variant(name: str, cooling: int) -> str:
+    """Return the name of a variant of which the rate may cool."""
+    return f"{name}, cooled" if cooling else name
+
+
 def begin(arguments: argparse.Namespace) -> Record:
     """Return the record of a run; torch gets one thread, since its tensors here are small."""
     torch.set_num_threads(1)

@@ -31,7 +31,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(folder: Path, **changes: object) -> SimpleNamespace:
-    shared = {"runs": 2, "restarts": 2, "epochs": 2, "quick": False, "resume": True, "json": folder / "rows.json"}
+    shared = {"runs": 2, "restarts": 2, "epochs": 2, "cooling": 0}
+    shared |= {"quick": False, "resume": True, "json": folder / "rows.json"}
     return SimpleNamespace(**{**shared, **changes})
 
 
@@ -103,6 +104,12 @@ def test_tables_stand_beside_published_figures(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "rows.json").read_text())["rows"] == rows
     covered = set_covering.run(asked(tmp_path, m="4", multiples="1", json=None))
     assert "100 ± 0.0" in ilp_study.show(covered, set_covering.published)
+
+
+def test_the_rate_cools_at_the_end() -> None:
+    still, cooled = ilp_learning.Learning(epochs=6, rate=1.0), ilp_learning.Learning(epochs=6, rate=1.0, cooling=3)
+    assert [still.rate_in(epoch) for epoch in range(6)] == [1.0] * 6
+    assert [cooled.rate_in(epoch) for epoch in range(6)] == [1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
 
 
 def test_ablations_change_what_they_say(tmp_path: Path) -> None:
