@@ -35,13 +35,20 @@ def study_parser(description: str | None) -> argparse.ArgumentParser:
     """Return the command line of `parser` and of what `study` does beyond one run on each data set."""
     made = parser(description)
     made.add_argument("--restarts", type=int, default=2, help="on each data set")
+    made.add_argument("--rate", type=float, default=Learning.rate, help="of Adam; the paper's, unless told")
     made.add_argument("--cooling", type=int, default=0, help="epochs at the end over which the rate falls to zero")
     return made
 
 
-def variant(name: str, cooling: int) -> str:
-    """Return the name of a variant of which the rate may cool."""
-    return f"{name}, cooled" if cooling else name
+def variant(name: str, arguments: argparse.Namespace) -> str:
+    """Return the name of a variant, with what differs from the paper's way to learn."""
+    rate = "" if arguments.rate == Learning.rate else f", rate {arguments.rate:g}"
+    return name + rate + (", cooled" if arguments.cooling else "")
+
+
+def learning(multiple: int, arguments: argparse.Namespace) -> Learning:
+    """Return how to learn by a command line of `study_parser`."""
+    return Learning(multiple, arguments.epochs, rate=arguments.rate, cooling=arguments.cooling)
 
 
 def begin(arguments: argparse.Namespace) -> Record:

@@ -1,7 +1,7 @@
 """CombOptNet's weighted set covering (its Tab. 5): accuracy of k m learned constraints, beside the published one.
 
 Usage: python -m benchmarks.layers.set_covering [--m 4,6,8,10] [--multiples 1,2,4] [--runs 10] [--restarts 2]
-       [--epochs 100] [--cooling 0] [--quick] [--json FILE] [--resume]
+       [--epochs 100] [--rate 5e-4] [--cooling 0] [--quick] [--json FILE] [--resume]
 
 m elements and 2 m subsets of at most 3 of them, each element in two or more; 1600 programs to learn from and 1000 to
 test on, our own data sets.
@@ -12,9 +12,8 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-from benchmarks.layers.ilp_learning import Learning
 from benchmarks.layers.ilp_published import COVERING, Figure
-from benchmarks.layers.ilp_study import Row, begin, show, study, study_parser, variant
+from benchmarks.layers.ilp_study import Row, begin, learning, show, study, study_parser, variant
 from benchmarks.layers.ilp_tasks import set_covering
 
 
@@ -29,12 +28,12 @@ def run(arguments: argparse.Namespace) -> list[Row]:
     sizes, multiples = arguments.m.split(","), arguments.multiples.split(",")
     if arguments.quick:
         sizes, multiples = ["4"], ["1"]
-    name = variant("positive costs", arguments.cooling)
+    name = variant("positive costs", arguments)
     for multiple in multiples:
         for m in sizes:
             key = {"task": "covering", "m": int(m), "variant": name, "multiple": int(multiple)}
-            how = Learning(multiple=int(multiple), epochs=arguments.epochs, cooling=arguments.cooling)
-            study(record, key, partial(set_covering, int(m)), how, arguments.runs, arguments.restarts)
+            make, how = partial(set_covering, int(m)), learning(int(multiple), arguments)
+            study(record, key, make, how, arguments.runs, arguments.restarts)
     return record.rows
 
 

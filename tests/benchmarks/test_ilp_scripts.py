@@ -31,7 +31,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(folder: Path, **changes: object) -> SimpleNamespace:
-    shared = {"runs": 2, "restarts": 2, "epochs": 2, "cooling": 0}
+    shared = {"runs": 2, "restarts": 2, "epochs": 2, "rate": 5e-4, "cooling": 0}
     shared |= {"quick": False, "resume": True, "json": folder / "rows.json"}
     return SimpleNamespace(**{**shared, **changes})
 
@@ -102,6 +102,9 @@ def test_tables_stand_beside_published_figures(tmp_path: Path) -> None:
     assert "95.1 ± 1.6" in text
     assert random_constraints.run(asked(tmp_path, **settings)) == rows
     assert json.loads((tmp_path / "rows.json").read_text())["rows"] == rows
+    faster = random_constraints.run(asked(tmp_path, **settings, rate=0.002, cooling=1))
+    assert len(faster) == 8
+    assert faster[-1]["variant"] == "signed costs, rate 0.002, cooled"
     covered = set_covering.run(asked(tmp_path, m="4", multiples="1", json=None))
     assert "100 ± 0.0" in ilp_study.show(covered, set_covering.published)
 
