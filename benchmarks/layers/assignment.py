@@ -38,6 +38,8 @@ Constraints = Literal["learned", "known", "none"]
 LANDMARKS, FEATURES, NOISE, MISSING = 12, 16, 0.9, 0.2
 HIDDEN, EMBEDDING = 64, 16
 BATCH, TEST, RATE, CONSTRAINT_RATE = 8, 1000, 3e-4, 2e-3
+# The share of steps, at the end, over which all rates fall to zero: at constant ones the last steps' noise is measured.
+COOLING = 0.5
 
 
 class Views:
@@ -115,6 +117,7 @@ def learn(kind: Constraints, points: int, steps: int, seed: int) -> Row:
     groups = [{"params": list(matcher.parameters()), "lr": RATE}]
     groups += [{"params": list(constraints.parameters()), "lr": CONSTRAINT_RATE}] if kind == "learned" else []
     optimizer = torch.optim.Adam(groups)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (steps - step) / (COOLING * steps)))
     began = time.perf_counter()
     for _ in range(steps):
         first, second, match = views.draw(BATCH)
@@ -122,6 +125,7 @@ def learn(kind: Constraints, points: int, steps: int, seed: int) -> Row:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        schedule.step()
     seconds = time.perf_counter() - began
     with torch.no_grad():
         met = layer(matcher(*test[:2]), *constraints()).y == test[2]

@@ -34,6 +34,7 @@ class Learning:
         epochs, batch, rate: of Adam.
         tau, basis: of the gradient.
         origins: see `Origins`.
+        cooling: epochs at the end over which the rate falls to zero; the paper has none.
     """
 
     multiple: int = 1
@@ -43,6 +44,11 @@ class Learning:
     tau: float = 0.5
     basis: Basis = "delta"
     origins: Origins = "learned"
+    cooling: int = 0
+
+    def rate_in(self, epoch: int) -> float:
+        """Return the rate in an epoch, counted from 0; it falls by equal steps while it cools."""
+        return self.rate * min(1.0, (self.epochs - epoch) / (self.cooling + 1))
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,9 @@ def learn(tasks: Sequence[Task], how: Learning, seed: int = 0, options: ILPOptio
     c, y = (torch.stack([task.train[k] for task in tasks]) for k in (0, 1))
     generator = torch.Generator().manual_seed(seed)
     count = c.shape[1]
-    for _ in range(how.epochs):
+    for epoch in range(how.epochs):
+        for group in optimizer.param_groups:
+            group["lr"] = how.rate_in(epoch)
         order = torch.stack([torch.randperm(count, generator=generator) for _ in range(runs)])
         total, missing = torch.zeros(runs, dtype=c.dtype), 0.0
         for some in order.split(how.batch, dim=1):

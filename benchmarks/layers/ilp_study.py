@@ -17,7 +17,7 @@ from benchmarks.layers.ilp_tasks import Task
 from benchmarks.record import Record, table
 
 Row = dict[str, Any]
-HEAD = ["accuracy %", "published %", "within", "box alone %", "runs", "epochs", "s", "solves/s"]
+HEAD = ["accuracy %", "published %", "within", "box alone %", "data sets", "restarts", "epochs", "s", "solves/s"]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -31,6 +31,26 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
+def study_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return the command line of `parser` and of what `study` does beyond one run on each data set."""
+    made = parser(description)
+    made.add_argument("--restarts", type=int, default=2, help="on each data set")
+    made.add_argument("--rate", type=float, default=Learning.rate, help="of Adam; the paper's, unless told")
+    made.add_argument("--cooling", type=int, default=0, help="epochs at the end over which the rate falls to zero")
+    return made
+
+
+def variant(name: str, arguments: argparse.Namespace) -> str:
+    """Return the name of a variant, with what differs from the paper's way to learn."""
+    rate = "" if arguments.rate == Learning.rate else f", rate {arguments.rate:g}"
+    return name + rate + (", cooled" if arguments.cooling else "")
+
+
+def learning(multiple: int, arguments: argparse.Namespace) -> Learning:
+    """Return how to learn by a command line of `study_parser`."""
+    return Learning(multiple, arguments.epochs, rate=arguments.rate, cooling=arguments.cooling)
+
+
 def begin(arguments: argparse.Namespace) -> Record:
     """Return the record of a run; torch gets one thread, since its tensors here are small."""
     torch.set_num_threads(1)
@@ -39,13 +59,19 @@ def begin(arguments: argparse.Namespace) -> Record:
     return Record.begin(arguments, ["task", "m", "variant", "multiple"], {})
 
 
-def study(record: Record, key: Mapping[str, Any], make: Callable[[int], Task], how: Learning, runs: int) -> Row:
-    """Learn from `runs` data sets, `make(seed)` each, and keep the row; rows that are there are not made again."""
-    old = record.find(**key, runs=runs, learning=asdict(how))
+def study(
+    record: Record, key: Mapping[str, Any], make: Callable[[int], Task], how: Learning, sets: int, restarts: int = 1
+) -> Row:
+    """Learn from each of `sets` data sets, `make(seed)`, `restarts` times from other constraints, and keep the row.
+
+    A row that is there is not made again.
+    """
+    key = {**key, "runs": sets * restarts, "restarts": restarts, "learning": asdict(how)}
+    old = record.find(**key)
     if old is not None:
         return old
-    tasks = [make(seed) for seed in range(runs)]
-    row = record.add({**key, "runs": runs, "learning": asdict(how), **outcome(learn(tasks, how), tasks)})
+    tasks = [make(seed) for seed in range(sets)] * restarts
+    row = record.add({**key, **outcome(learn(tasks, how), tasks)})
     print(*line(row, None), flush=True)
     return row
 
@@ -73,7 +99,8 @@ def line(row: Row, published: Figure | None) -> list[Any]:
     else:
         cells += [f"{published[0]} ± {published[1]}", "yes" if ours >= published[0] - published[1] else "no"]
     rate = f"{row['solves'] / row['seconds']:,.0f}"
-    return [*cells, f"{100 * row['box']:.1f}", row["runs"], row["learning"]["epochs"], f"{row['seconds']:.0f}", rate]
+    counts = [row["runs"] // row["restarts"], row["restarts"], row["learning"]["epochs"]]
+    return [*cells, f"{100 * row['box']:.1f}", *counts, f"{row['seconds']:.0f}", rate]
 
 
 def show(rows: list[Row], published: Callable[[Row], Figure | None]) -> str:

@@ -1,7 +1,8 @@
 """Data sets of solved integer programs: random constraints and weighted set covering.
 
 Source: Paulus et al. 2021, CombOptNet, sections 4.1 and 4.2, App. A.1; the details that the text leaves open (uniform
-normals, the corner that must stay feasible, a bias that may point either way) follow its published program.
+normals, the corner that must stay feasible, a bias that may point either way, how many subsets hold an element) follow
+its published program.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ LIMITS = {"binary": (0.0, 1.0), "dense": (-5.0, 5.0)}
 VARIABLES = 16
 # Distance of a half-space from its own origin, and the share of the box's middle from which origins are drawn.
 DISTANCE, MIDDLE = 0.2, 0.5
-LARGEST_SUBSET = 3
+# Every element lies in two subsets at least: no subset is in every covering.
+LARGEST_SUBSET, LEAST_CHOICE = 3, 2
 TRAIN, TEST = 1600, 1000
 # Half of a data set's programs at a time: enough work for two threads.
 OPTIONS = ILPOptions(threads=2)
@@ -76,17 +78,21 @@ def random_constraints(kind: Kind, m: int, seed: int, positive_costs: bool = Fal
     return _solved(A, b, *LIMITS[kind], positive_costs, seed)
 
 
-def set_covering(m: int, seed: int) -> Task:
-    """Return a data set of weighted set covering: m elements, 2 m subsets of at most 3, every element in one."""
+def covering_rows(m: int, seed: int) -> Tensor:
+    """Return rows A ((m, 2 m)) of A y <= -1: m elements, 2 m random subsets of at most 3, each element in two."""
     rng = np.random.default_rng(seed)
     sizes = range(1, LARGEST_SUBSET + 1)
     subsets = [set(some) for size in sizes for some in itertools.combinations(range(m), size)]
     while True:
         chosen = [subsets[k] for k in rng.choice(len(subsets), 2 * m, replace=False)]
-        if set().union(*chosen) == set(range(m)):
-            break
-    A = torch.tensor([[-1.0 if element in subset else 0.0 for subset in chosen] for element in range(m)])
-    return _solved(A.double(), -torch.ones(m, dtype=torch.float64), 0.0, 1.0, True, seed)
+        A = torch.tensor([[-1.0 if element in subset else 0.0 for subset in chosen] for element in range(m)]).double()
+        if bool((A.sum(1) <= -LEAST_CHOICE).all()):
+            return A
+
+
+def set_covering(m: int, seed: int) -> Task:
+    """Return a data set of weighted set covering; see `covering_rows`."""
+    return _solved(covering_rows(m, seed), -torch.ones(m, dtype=torch.float64), 0.0, 1.0, True, seed)
 
 
 def costs(rng: np.random.Generator, count: int, n: int, positive: bool) -> Tensor:

@@ -1,9 +1,10 @@
 """CombOptNet's weighted set covering (its Tab. 5): accuracy of k m learned constraints, beside the published one.
 
-Usage: python -m benchmarks.layers.set_covering [--m 4,6,8,10] [--multiples 1,2,4] [--runs 10] [--epochs 100] [--quick]
-       [--json FILE] [--resume]
+Usage: python -m benchmarks.layers.set_covering [--m 4,6,8,10] [--multiples 1,2,4] [--runs 10] [--restarts 2]
+       [--epochs 100] [--rate 5e-4] [--cooling 0] [--quick] [--json FILE] [--resume]
 
-m elements and 2 m subsets of at most 3 of them; 1600 programs to learn from and 1000 to test on, our own data sets.
+m elements and 2 m subsets of at most 3 of them, each element in two or more; 1600 programs to learn from and 1000 to
+test on, our own data sets.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-from benchmarks.layers.ilp_learning import Learning
 from benchmarks.layers.ilp_published import COVERING, Figure
-from benchmarks.layers.ilp_study import Row, begin, parser, show, study
+from benchmarks.layers.ilp_study import Row, begin, learning, show, study, study_parser, variant
 from benchmarks.layers.ilp_tasks import set_covering
 
 
@@ -28,16 +28,17 @@ def run(arguments: argparse.Namespace) -> list[Row]:
     sizes, multiples = arguments.m.split(","), arguments.multiples.split(",")
     if arguments.quick:
         sizes, multiples = ["4"], ["1"]
+    name = variant("positive costs", arguments)
     for multiple in multiples:
         for m in sizes:
-            key = {"task": "covering", "m": int(m), "variant": "positive costs", "multiple": int(multiple)}
-            how = Learning(multiple=int(multiple), epochs=arguments.epochs)
-            study(record, key, partial(set_covering, int(m)), how, arguments.runs)
+            key = {"task": "covering", "m": int(m), "variant": name, "multiple": int(multiple)}
+            make, how = partial(set_covering, int(m)), learning(int(multiple), arguments)
+            study(record, key, make, how, arguments.runs, arguments.restarts)
     return record.rows
 
 
 if __name__ == "__main__":
-    asked = parser(__doc__)
+    asked = study_parser(__doc__)
     asked.add_argument("--m", default="4,6,8,10")
     asked.add_argument("--multiples", default="1,2,4")
     print(show(run(asked.parse_args()), published))

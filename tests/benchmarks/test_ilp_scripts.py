@@ -31,7 +31,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(folder: Path, **changes: object) -> SimpleNamespace:
-    shared = {"runs": 2, "epochs": 2, "quick": False, "resume": True, "json": folder / "rows.json"}
+    shared = {"runs": 2, "restarts": 2, "epochs": 2, "rate": 5e-4, "cooling": 0}
+    shared |= {"quick": False, "resume": True, "json": folder / "rows.json"}
     return SimpleNamespace(**{**shared, **changes})
 
 
@@ -43,6 +44,16 @@ def test_random_constraints_leave_a_corner(kind: ilp_tasks.Kind, m: int) -> None
         torch.testing.assert_close(A.norm(dim=1), torch.ones(m, dtype=torch.float64))
         corners = np.array(list(itertools.product(ilp_tasks.LIMITS[kind], repeat=16)))
         assert (corners @ A.numpy().T <= b.numpy()).all(1).any()
+
+
+@pytest.mark.parametrize("m", [6, 10])
+def test_every_element_to_cover_leaves_a_choice(m: int) -> None:
+    for seed in range(10):
+        A = ilp_tasks.covering_rows(m, seed)
+        assert A.shape == (m, 2 * m)
+        assert bool((A.sum(1) <= -2).all())
+        assert bool((A.sum(0) <= -1).all() and (A.sum(0) >= -3).all())
+        assert len({tuple(column) for column in A.T.tolist()}) == 2 * m
 
 
 def test_set_covering_data_are_minimal_coverings() -> None:
@@ -91,8 +102,17 @@ def test_tables_stand_beside_published_figures(tmp_path: Path) -> None:
     assert "95.1 ± 1.6" in text
     assert random_constraints.run(asked(tmp_path, **settings)) == rows
     assert json.loads((tmp_path / "rows.json").read_text())["rows"] == rows
+    faster = random_constraints.run(asked(tmp_path, **settings, rate=0.002, cooling=1))
+    assert len(faster) == 8
+    assert faster[-1]["variant"] == "signed costs, rate 0.002, cooled"
     covered = set_covering.run(asked(tmp_path, m="4", multiples="1", json=None))
     assert "100 ± 0.0" in ilp_study.show(covered, set_covering.published)
+
+
+def test_the_rate_cools_at_the_end() -> None:
+    still, cooled = ilp_learning.Learning(epochs=6, rate=1.0), ilp_learning.Learning(epochs=6, rate=1.0, cooling=3)
+    assert [still.rate_in(epoch) for epoch in range(6)] == [1.0] * 6
+    assert [cooled.rate_in(epoch) for epoch in range(6)] == [1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
 
 
 def test_ablations_change_what_they_say(tmp_path: Path) -> None:
