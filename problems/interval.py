@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.safe_bound import gamma
+
 Vector = NDArray[np.float64]
 
 
@@ -41,3 +43,20 @@ class Interval:
     def contains(self, values: Vector, tolerance: float = 0.0) -> NDArray[np.bool_]:
         """Return for each row of `values` ((..., n)) whether all entries are inside, give or take `tolerance`."""
         return np.all((values >= self.lower - tolerance) & (values <= self.upper + tolerance), axis=-1)
+
+
+def affine_range(coefficients: Vector, box: Interval, constant: float) -> tuple[float, float]:
+    """Return the limits of coefficients'w + constant over a box, rounded outward unless the quantity is one entry of w.
+
+    Args:
+        coefficients: (n_w,).
+        box: (n_w,) limits of w.
+        constant: added.
+    """
+    used = coefficients[coefficients != 0]
+    low = float(np.minimum(coefficients * box.lower, coefficients * box.upper).sum()) + constant
+    high = float(np.maximum(coefficients * box.lower, coefficients * box.upper).sum()) + constant
+    if used.size == 1 and used[0] == 1.0 and constant == 0.0:
+        return low, high
+    error = gamma(coefficients.size + 2) * (float(np.abs(coefficients) @ box.magnitude) + abs(constant))
+    return low - error, high + error

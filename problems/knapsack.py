@@ -17,7 +17,7 @@ from torch import Tensor
 
 from problems.domain import Domain
 from problems.errors import DomainError, InputError, InstanceError
-from problems.interval import Interval, Vector
+from problems.interval import Interval, Vector, affine_range
 from problems.parametric import ParametricProblem
 from solvers.errors import SolverFailedError
 from solvers.linear_model import LinearModel
@@ -147,14 +147,11 @@ class Knapsack(ParametricProblem):
 
     def value_range(self, domain: Domain) -> tuple[float, float]:
         """Return the values at the largest and at the least input: the optimum's value rises with every entry."""
-        matrix, low, high = domain.matrix.toarray(), domain.box.lower, domain.box.upper
-        up, down = np.maximum(matrix, 0.0), np.minimum(matrix, 0.0)
-        # Apart by more than the rounding of these sums; an input that is one latent entry is no sum.
-        entry = (np.count_nonzero(matrix, axis=1) == 1) & (matrix.max(axis=1) == 1) & (domain.shift == 0)
-        room = np.where(entry, 0.0, ROUNDING)
-        most = (up @ high + down @ low + domain.shift) * (1 + room)
-        least = (up @ low + down @ high + domain.shift) * (1 - room)
-        values = [self.solve(np.maximum(x, 0.0))[0] for x in (most, least)]
+        ends = [
+            affine_range(row, domain.box, shift) for row, shift in zip(domain.matrix.toarray(), domain.shift.tolist())
+        ]
+        least, most = np.maximum(np.array(ends).T, 0.0)
+        values = [self.solve(x)[0] for x in (most, least)]
         return values[0] * (1 + ROUNDING), values[1] * (1 - ROUNDING)
 
     def solve_by_milp(self, x: Vector, solver: str = "highs") -> tuple[float, Vector]:

@@ -90,5 +90,10 @@ def latent_layers(proxy: Proxy, domain: Domain) -> list[Layer]:
     return fused
 
 
+def can_jump(layers: Sequence[Layer]) -> bool:
+    """Return whether a decision can jump: then a point of a closed model may be a limit and no witness."""
+    return any(layer.jumps for layer in layers)
+
+
 def _times(layer: Affine, matrix: Tensor) -> Tensor:
     return layer.weight[:, None] * matrix if layer.weight.ndim == 1 else layer.weight @ matrix

@@ -22,6 +22,7 @@ from problems.domain import Domain
 from problems.interval import Interval, Vector
 from problems.parametric import ParametricProblem
 from proxies.layers import Layer
+from proxies.proxy import can_jump
 from verifier.budget import Budget
 from verifier.known_values import KnownValues
 from verifier.paper_attack import paper_climb, value_and_slope
@@ -124,7 +125,7 @@ class Attack:
         self._matrix = self.tensor(domain.matrix.toarray()).T.contiguous()
         self._shift = self.tensor(domain.shift)
         self._sampled = 0
-        self.jumps = any(layer.jumps for layer in layers)
+        self.jumps = can_jump(layers)
 
     def run(
         self,
@@ -370,12 +371,13 @@ class _Climb:
             low, high = self._low[owner], self._high[owner]
             w = self._attack.tensor(point)
             value = self.surrogate(w[None])[0]
+            mine = torch.as_tensor(start, device=w.device)
             free = torch.nonzero(high > low)[:, 0]
             while free.numel():
                 ends = w.repeat(2 * free.numel(), 1)
                 rows = torch.arange(free.numel(), device=w.device)
                 ends[rows, free], ends[rows + free.numel(), free] = low[free], high[free]
-                gain = self.surrogate(self.project(ends, torch.full_like(ends[:, 0], start, dtype=torch.long))) - value
+                gain = self.surrogate(self.project(ends, mine.expand(len(ends)))) - value
                 best, side = gain.reshape(2, -1).max(0)
                 order = best.argsort(descending=True)[: int((best > 0).sum())]
                 if not order.numel() or budget.spent:
@@ -383,7 +385,7 @@ class _Climb:
                 together = w.repeat(order.numel(), 1)
                 for place, one in enumerate(order.tolist()):
                     together[place:, free[one]] = (high if side[one] else low)[free[one]]
-                together = self.project(together, torch.full_like(together[:, 0], start, dtype=torch.long))
+                together = self.project(together, mine.expand(len(together)))
                 tried = self.surrogate(together)
                 top = int(tried.argmax())
                 if tried[top] <= value:

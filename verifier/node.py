@@ -220,7 +220,7 @@ class _Expansion:
 
     def _can_split(self, bounds: Bounds) -> bool:
         """Whether splitting is asked for and the part holds more than one input."""
-        return self.task.options.split and bool(self.task.part(bounds.box).free.size)
+        return self.task.options.split and bool((bounds.box.width > 0).any())
 
     def _is_too_wide(self, bounds: Bounds) -> bool:
         if not self._can_split(bounds) or not self._is_large():

@@ -18,7 +18,7 @@ from problems.domain import Domain
 from problems.interval import Interval, Vector
 from problems.parametric import ParametricProblem
 from proxies.layers import Layer
-from proxies.proxy import Proxy, latent_layers
+from proxies.proxy import Proxy, can_jump, latent_layers
 from verifier.cut_store import CutStore
 from verifier.options import VerifyOptions
 
@@ -108,8 +108,8 @@ class Task:
 
     @property
     def jumps(self) -> bool:
-        """Whether the proxy's decision can jump: then a point of a closed model may be a limit and no witness."""
-        return any(layer.jumps for layer in self.layers)
+        """See `can_jump`."""
+        return can_jump(self.layers)
 
     def build(
         self,

@@ -14,27 +14,9 @@ import pyomo.environ as pyo
 
 from encoding.block import Value, is_number, linear
 from encoding.margin import margin_of
-from problems.interval import Interval, Vector
-from solvers.safe_bound import gamma
+from problems.interval import Interval, Vector, affine_range
 
 _SHARED = "shared_floors"
-
-
-def affine_range(coefficients: Vector, box: Interval, constant: float) -> tuple[float, float]:
-    """Return the limits of coefficients'w + constant over a box, rounded outward unless the quantity is one entry of w.
-
-    Args:
-        coefficients: (n_w,).
-        box: (n_w,) limits of w.
-        constant: added.
-    """
-    used = coefficients[coefficients != 0]
-    low = float(np.minimum(coefficients * box.lower, coefficients * box.upper).sum()) + constant
-    high = float(np.maximum(coefficients * box.lower, coefficients * box.upper).sum()) + constant
-    if used.size == 1 and used[0] == 1.0 and constant == 0.0:
-        return low, high
-    error = gamma(coefficients.size + 2) * (float(np.abs(coefficients) @ box.magnitude) + abs(constant))
-    return low - error, high + error
 
 
 def floor_range(coefficients: Vector, box: Interval, constant: float) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from encoding.block import Value, add_binaries, is_number, linear, rows, transitive_reduction
 from encoding.bounds import Bounds
-from encoding.floor import affine_range, floor_of
+from encoding.floor import floor_of
 from encoding.problem import (
     Decision,
     LinearQuantity,
@@ -24,7 +24,7 @@ from encoding.problem import (
     quantity_bounds,
 )
 from problems.domain import Domain
-from problems.interval import Interval
+from problems.interval import Interval, affine_range
 from problems.knapsack import Knapsack
 
 

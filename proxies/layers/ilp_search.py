@@ -602,18 +602,4 @@ def _lagrangian_bound(
 @njit(cache=True, nogil=True)
 def _proves_infeasible(A: Array, b: Array, lower: Array, upper: Array, weights: Array, reduced: Array) -> bool:
     """Return whether no y in the box has weights'A y <= weights'b, beyond rounding; `reduced` ((n,)) is scratch."""
-    m, n = A.shape
-    excess, size = 0.0, 0.0
-    for j in range(n):
-        reduced[j] = 0.0
-    for i in range(m):
-        if weights[i] > 0.0:
-            excess -= weights[i] * b[i]
-            row = abs(b[i])
-            for j in range(n):
-                reduced[j] += weights[i] * A[i, j]
-                row += abs(A[i, j]) * max(abs(lower[j]), abs(upper[j]))
-            size += weights[i] * row
-    for j in range(n):
-        excess += min(reduced[j] * lower[j], reduced[j] * upper[j])
-    return excess > ROUNDING * size
+    return _lagrangian_bound(np.zeros(A.shape[1]), A, b, lower, upper, weights, reduced) > 0.0

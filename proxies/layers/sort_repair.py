@@ -116,9 +116,9 @@ def sort_repair(scores: Tensor, capacity: Tensor, weights: Tensor, greedy: Greed
     return torch.zeros_like(scores).scatter(-1, order, fits.to(scores))
 
 
-def pairs(count: int) -> tuple[Tensor, Tensor]:
+def pairs(count: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Return the items a < b of every pair ((count (count - 1) / 2,) each): difference k is score a[k] - score b[k]."""
-    first, second = torch.triu_indices(count, count, 1)
+    first, second = torch.triu_indices(count, count, 1, device=device)
     return first, second
 
 
@@ -132,7 +132,7 @@ def certainly_before(lower: Tensor, upper: Tensor, count: int) -> Tensor:
     Returns:
         (..., n, n) true at [j, i] where item j is taken before item i; with equal scores the lower index goes first.
     """
-    first, second = (index.to(lower.device) for index in pairs(count))
+    first, second = pairs(count, lower.device)
     before = torch.zeros(*lower.shape[:-1], count, count, dtype=torch.bool, device=lower.device)
     before[..., first, second] = lower >= 0
     before[..., second, first] = upper < 0

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoding.block import add_columns
-from encoding.floor import affine_range, floor_of, floor_range
+from encoding.floor import floor_of, floor_range
 from encoding.layers import Style
-from problems.interval import Interval
+from problems.interval import Interval, affine_range
 from proxies.layers import SortRepair, sort_repair
 from proxies.layers.sort_repair import Greedy, certainly_before
 from tests.encodings.test_layers import check, known, within

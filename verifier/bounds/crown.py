@@ -78,7 +78,7 @@ def layer_boxes(
 
 def _differences(layers: Sequence[Layer], known: LayerBoxes, found: Box, count: int) -> Box:
     """Return tighter limits of those score differences whose sign is open in some box of the batch."""
-    first, second = pairs(count)
+    first, second = pairs(count, found.lower.device)
     rows = torch.nonzero(((found.lower < 0) & (found.upper >= 0)).any(0))[:, 0]
     lower, upper = found.lower.clone(), found.upper.clone()
     eye = torch.eye(count, dtype=lower.dtype, device=lower.device)

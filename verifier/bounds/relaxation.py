@@ -128,7 +128,7 @@ def _shift_error(layer: Hypersimplex, demand: Box) -> Tensor:
 @inner_box.register
 def _(layer: SortRepair, box: Box, source: Box) -> Box | None:
     """The differences of the scores; a difference of two floats has the sign of the exact one."""
-    first, second = pairs(layer.weights.numel())
+    first, second = pairs(layer.weights.numel(), box.lower.device)
     return Box(box.lower[:, first] - box.upper[:, second], box.upper[:, first] - box.lower[:, second])
 
 
@@ -138,22 +138,22 @@ def _(layer: SortRepair, box: Box, source: Box, inner: Box | None = None) -> Box
     inner = inner_box(layer, box, source) if inner is None else inner
     assert inner is not None
     weights = layer.weights.to(box.lower)
-    least, most = _capacity(layer, source)
+    capacity = _affine_range(layer.capacity_weight, layer.capacity_constant, source)
     before = certainly_before(inner.lower, inner.upper, weights.numel()).to(box.lower)
     others = 1.0 - torch.eye(weights.numel(), dtype=before.dtype, device=before.device)
     may_precede = (1.0 - before.transpose(-1, -2)) * others
-    in_ = weights + torch.einsum("bji,j->bi", may_precede, weights) <= least
+    in_ = weights + torch.einsum("bji,j->bi", may_precede, weights) <= capacity.lower
     must_precede = torch.einsum("bji,j->bi", before, weights) if layer.greedy == "prefix" else 0.0
-    out = weights + must_precede > most
+    out = weights + must_precede > capacity.upper
     return Box(in_.to(box.lower), (~out).to(box.lower))
 
 
-def _capacity(layer: SortRepair, source: Box) -> tuple[Tensor, Tensor]:
-    """Return the limits of the capacity ((batch, 1) each), rounded outward."""
-    a, c = layer.capacity_weight.to(source.lower), layer.capacity_constant.to(source.lower)
+def _affine_range(weight: Tensor, constant: Tensor, source: Box) -> Box:
+    """Return the interval of weight'w + constant ((batch, 1)), rounded outward."""
+    a, c = weight.to(source.lower), constant.to(source.lower)
     ends = torch.stack([a * source.lower, a * source.upper])
     error = gamma(a.numel() + 2) * (source.magnitude @ a.abs() + c.abs())
-    return (ends.amin(0).sum(-1) + c - error)[:, None], (ends.amax(0).sum(-1) + c + error)[:, None]
+    return Box((ends.amin(0).sum(-1) + c - error)[:, None], (ends.amax(0).sum(-1) + c + error)[:, None])
 
 
 def _extreme_outputs(
@@ -169,13 +169,9 @@ def _extreme_outputs(
 
 def _demand(layer: Hypersimplex, source: Box) -> Box:
     """Return the demand's interval ((batch, 1)), within what the limits can serve."""
-    a, c = layer.demand_weight.to(source.lower), layer.demand_constant.to(source.lower)
-    ends = torch.stack([a * source.lower, a * source.upper])
-    error = gamma(a.numel() + 2) * (source.magnitude @ a.abs() + c.abs())
-    least, most = layer.lower.sum().to(a), layer.upper.sum().to(a)
-    lower = (ends.amin(0).sum(-1) + c - error).clamp(min=least, max=most)
-    upper = (ends.amax(0).sum(-1) + c + error).clamp(min=least, max=most)
-    return Box(lower[:, None], upper[:, None])
+    demand = _affine_range(layer.demand_weight, layer.demand_constant, source)
+    least, most = layer.lower.sum().to(source.lower), layer.upper.sum().to(source.lower)
+    return Box(demand.lower.clamp(min=least, max=most), demand.upper.clamp(min=least, max=most))
 
 
 # -------------------------------------------------------------------------------------- linear relaxations
