@@ -1,0 +1,62 @@
+"""The service's settings, from the environment (CERTIGAP_...) or the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from platformdirs import user_data_dir
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What an operator may choose.
+
+    Attributes:
+        data_dir: the SQLite file and the blobs, where no other place is named.
+        database_url: `sqlite:///...` or `postgresql+psycopg://...`; default: a SQLite file in `data_dir`.
+        blobs_url: `file:///...` or `s3://bucket/prefix`; default: a folder in `data_dir`.
+        host, port: where the API listens.
+        keys: whether callers need a key; "auto": not on loopback.
+        queues: what a worker listens to.
+        cores: of this worker, for jobs that leave the number of processes open; 0 for all.
+        concurrency: jobs that a worker runs at once.
+        gurobi_licences, gpus: how many jobs may use one at once, over all workers.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="CERTIGAP_", extra="forbid")
+
+    data_dir: Path = Field(default_factory=lambda: Path(user_data_dir("certigap")))
+    database_url: str = ""
+    blobs_url: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8787
+    keys: Literal["auto", "on", "off"] = "auto"
+    queues: tuple[Literal["cpu", "gpu", "gurobi"], ...] = ("cpu", "gpu", "gurobi")
+    cores: int = Field(0, ge=0)
+    concurrency: int = Field(1, ge=1)
+    gurobi_licences: int = Field(1, ge=1)
+    gpus: int = Field(1, ge=1)
+
+    # Limits of one tenant, unless its row says otherwise.
+    active_jobs: int = Field(500, ge=1)
+    requests_per_minute: int = Field(6000, ge=1)
+    proxies: int = Field(10_000, ge=1)
+    # Limits of everybody together.
+    queue_length: int = Field(10_000, ge=1)
+
+    # Limits of a job's child process.
+    job_memory: int = Field(16 * 2**30, ge=2**30, description="Bytes of address space or data.")
+    file_size: int = Field(2**30, ge=2**20, description="Bytes of the largest file it may write.")
+    grace: float = Field(1.0, gt=0, description="Seconds to hand in bounds after a cancel, before it is killed.")
+    attempts: int = Field(5, ge=1, description="Attempts after which a job that kills its workers is given up.")
+    result_days: float = Field(90.0, gt=0, description="Days that results are kept.")
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'certigap.db'}"
+
+    @property
+    def blobs(self) -> str:
+        return self.blobs_url or (self.data_dir / "blobs").absolute().as_uri()

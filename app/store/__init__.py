@@ -1,0 +1,1 @@
+"""What the service keeps: tables (SQLAlchemy, alembic) and blobs."""

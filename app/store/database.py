@@ -1,0 +1,58 @@
+"""The database: SQLite in a file, or PostgreSQL by URL; the same code for both."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.orm import Session
+from ulid import ULID
+
+# Seconds that a writer waits for another one's transaction before SQLite gives up.
+BUSY_SECONDS = 30
+
+
+def open_database(url: str) -> Engine:
+    """Return an engine for a database URL, `sqlite:///file` or `postgresql+psycopg://...`; it connects when used.
+
+    Raises:
+        ValueError: the URL names another kind of database.
+    """
+    backend = make_url(url).get_backend_name()
+    if backend == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_immediate)
+        return engine
+    if backend == "postgresql":
+        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+    raise ValueError(f"a {backend} database cannot be used; give sqlite:///FILE or postgresql+psycopg://...")
+
+
+def session(engine: Engine) -> Session:
+    """Return a session; `with session(engine) as s, s.begin():` is one transaction."""
+    return Session(engine, expire_on_commit=False)
+
+
+def new_id(prefix: str) -> str:
+    """Return a fresh id, such as "job_01J...", that sorts by time of creation."""
+    return f"{prefix}_{ULID()}"
+
+
+def now() -> float:
+    """Return the seconds since 1970."""
+    return time.time()
+
+
+def _prepare_sqlite(connection: Any, record: object) -> None:
+    # Transactions are ours to begin: see `_begin_immediate`.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={1000 * BUSY_SECONDS}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: Any) -> None:
+    # A reader that turns writer meets "database is locked" at once, however long it may wait; a writer from the
+    # start queues up.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,233 @@
+"""Jobs in the database: who may change what, and when.
+
+Bounds never get worse, a job ends once, and only its latest attempt writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from app.store.database import new_id, now
+from app.store.tables import ACTIVE, TERMINAL, Job, JobEvent, JobLog, SearchNode
+
+# A job's log is cut after so many characters: a flood must not fill the database.
+LONGEST_LOG = 1_000_000
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a job ended.
+
+    Attributes:
+        status: "succeeded", "failed" or "canceled".
+        error: {code, message}, of a failed job.
+        result, certificate, report: names of blobs, where there are such.
+    """
+
+    status: str
+    termination: str | None = None
+    verdict: str | None = None
+    error: Mapping[str, Any] | None = None
+    result: str | None = None
+    certificate: str | None = None
+    report: str | None = None
+
+
+def create(s: Session, tenant: str, request: BaseModel, queue: str) -> Job:
+    """Add a queued job; the caller enqueues it in the same transaction."""
+    kind = str(request.kind)  # type: ignore[attr-defined]
+    body = request.model_dump(mode="json")
+    job = Job(id=new_id("job"), tenant=tenant, kind=kind, queue=queue, request=body, status="queued", created_at=now())
+    s.add(job)
+    s.flush()
+    _say(s, job.id, {"type": "status", "status": "queued"})
+    return job
+
+
+def find(s: Session, tenant: str, job: str) -> Job | None:
+    """Return a tenant's job."""
+    return s.scalar(select(Job).where(Job.id == job, Job.tenant == tenant))
+
+
+def page(s: Session, tenant: str, status: str | None, after: str | None, limit: int) -> Sequence[Job]:
+    """Return a tenant's jobs, newest first, that are older than the id `after`."""
+    query = select(Job).where(Job.tenant == tenant).order_by(Job.id.desc()).limit(limit)
+    if status is not None:
+        query = query.where(Job.status == status)
+    if after is not None:
+        query = query.where(Job.id < after)
+    return s.scalars(query).all()
+
+
+def count_active(s: Session, tenant: str | None = None) -> int:
+    """Return how many jobs are queued or running, of one tenant or of all."""
+    query = select(func.count()).select_from(Job).where(Job.status.in_(ACTIVE))
+    return s.scalar(query if tenant is None else query.where(Job.tenant == tenant)) or 0
+
+
+def ask_cancel(s: Session, job: Job) -> bool:
+    """Ask to end a job: one that still waits ends here, a running one when its worker hears of it.
+
+    Returns:
+        Whether this changed anything; a job that has ended or is being cancelled stays as it is.
+    """
+    changed = s.execute(
+        update(Job).where(Job.id == job.id, Job.status == "running").values(status="canceling", cancel_at=now())
+    )
+    if changed.rowcount:
+        s.refresh(job)
+        return True
+    changed = s.execute(
+        update(Job)
+        .where(Job.id == job.id, Job.status == "queued")
+        .values(status="canceled", termination="cancelled", cancel_at=now(), finished_at=now())
+    )
+    s.refresh(job)
+    if changed.rowcount:
+        _say(s, job.id, {"type": "status", "status": "canceled"})
+    return bool(changed.rowcount)
+
+
+def resume(s: Session, job: Job) -> bool:
+    """Queue a cancelled or failed job, or one that met its time limit, again: it goes on from its open parts.
+
+    Returns:
+        Whether it is queued now; the caller enqueues it in the same transaction.
+    """
+    unfinished = job.status in ("canceled", "failed") or job.termination == "time_limit"
+    if job.status not in TERMINAL or not unfinished:
+        return False
+    changed = s.execute(
+        update(Job)
+        .where(Job.id == job.id, Job.status == job.status)
+        .values(
+            status="queued",
+            termination=None,
+            error=None,
+            cancel_at=None,
+            finished_at=None,
+            result=None,
+            certificate=None,
+            report=None,
+        )
+    )
+    s.refresh(job)
+    if changed.rowcount:
+        _say(s, job.id, {"type": "status", "status": "queued"})
+    return bool(changed.rowcount)
+
+
+def begin(s: Session, job_id: str, worker: str) -> Job | None:
+    """Start the next attempt at a job; None where it has ended meanwhile."""
+    changed = s.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.status.in_(ACTIVE))
+        .values(attempt=Job.attempt + 1, worker=worker, started_at=func.coalesce(Job.started_at, now()))
+    )
+    if not changed.rowcount:
+        return None
+    s.execute(update(Job).where(Job.id == job_id, Job.status == "queued").values(status="running"))
+    job = s.get_one(Job, job_id, populate_existing=True)
+    _say(s, job_id, {"type": "status", "status": job.status, "attempt": job.attempt})
+    return job
+
+
+def holds(s: Session, job_id: str, attempt: int) -> str | None:
+    """Return the status of a job whose latest attempt is this one; None for an attempt that was given up."""
+    return s.scalar(select(Job.status).where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(ACTIVE)))
+
+
+def tell(
+    s: Session,
+    job_id: str,
+    attempt: int,
+    event: Mapping[str, Any],
+    lower: float | None = None,
+    upper: float | None = None,
+    latent: Sequence[float] | None = None,
+    unit: str | None = None,
+) -> bool:
+    """Append an event and take in bounds where they are better; False for an attempt that was given up."""
+    job = s.scalar(
+        select(Job).where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(ACTIVE)).with_for_update()
+    )
+    if job is None:
+        return False
+    if lower is not None and (job.lower is None or lower > job.lower):
+        job.lower = lower
+        job.latent = job.latent if latent is None else list(latent)
+    if upper is not None and (job.upper is None or upper < job.upper):
+        job.upper = upper
+    job.unit = unit or job.unit
+    _say(s, job_id, {**event, "lower": job.lower, "upper": job.upper, "unit": job.unit})
+    return True
+
+
+def keep_nodes(s: Session, job_id: str, attempt: int, added: Mapping[int, Any], dropped: Sequence[int]) -> bool:
+    """Store the open parts of a search: `added` by number as {upper, data}; False for an attempt given up."""
+    if holds(s, job_id, attempt) is None:
+        return False
+    if dropped:
+        s.execute(delete(SearchNode).where(SearchNode.job == job_id, SearchNode.number.in_(dropped)))
+    for number, node in added.items():
+        s.merge(SearchNode(job=job_id, number=number, upper=node["upper"], data=node["data"]))
+    return True
+
+
+def open_nodes(s: Session, job_id: str) -> Sequence[SearchNode]:
+    """Return the stored open parts of a job's search."""
+    return s.scalars(select(SearchNode).where(SearchNode.job == job_id).order_by(SearchNode.number)).all()
+
+
+def log(s: Session, job_id: str, text: str) -> None:
+    """Append to what a job printed."""
+    last = s.scalar(select(JobLog).where(JobLog.job == job_id).order_by(JobLog.offset.desc()).limit(1))
+    offset = 0 if last is None else last.offset + len(last.text)
+    if text and offset < LONGEST_LOG:
+        s.add(JobLog(job=job_id, offset=offset, text=text[: LONGEST_LOG - offset]))
+
+
+def read_log(s: Session, job_id: str, offset: int) -> str:
+    """Return what a job printed, from a character on."""
+    pieces = s.scalars(select(JobLog).where(JobLog.job == job_id).order_by(JobLog.offset)).all()
+    return "".join(piece.text for piece in pieces)[offset:]
+
+
+def finish(s: Session, job_id: str, attempt: int, ending: Ending) -> bool:
+    """End a job, once; False where it has ended already or the attempt was given up."""
+    changed = s.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(ACTIVE))
+        .values(
+            status=ending.status,
+            termination=ending.termination,
+            verdict=ending.verdict,
+            error=None if ending.error is None else dict(ending.error),
+            result=ending.result,
+            certificate=ending.certificate,
+            report=ending.report,
+            finished_at=now(),
+        )
+    )
+    if not changed.rowcount:
+        return False
+    _say(s, job_id, {"type": "status", "status": ending.status, "verdict": ending.verdict})
+    return True
+
+
+def events_after(s: Session, job_id: str, seq: int, limit: int = 1000) -> Sequence[JobEvent]:
+    """Return a job's events after a sequence number, in order."""
+    query = select(JobEvent).where(JobEvent.job == job_id, JobEvent.seq > seq).order_by(JobEvent.seq).limit(limit)
+    return s.scalars(query).all()
+
+
+def _say(s: Session, job_id: str, data: Mapping[str, Any]) -> None:
+    last = s.scalar(select(func.max(JobEvent.seq)).where(JobEvent.job == job_id)) or 0
+    s.add(JobEvent(job=job_id, seq=last + 1, at=now(), data=dict(data)))
+    s.flush()
