@@ -25,7 +25,7 @@ router = APIRouter(prefix="/v1", tags=["certificates"], route_class=StrictRoute)
 class CheckBody(BaseModel):
     """A certificate and what it is about."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     certificate: dict[str, Any]
     proxy: str | None = Field(
         None, max_length=40, description="Id of the proxy; without it, yours with the file that the certificate names."

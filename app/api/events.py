@@ -26,7 +26,22 @@ HEARTBEAT = 15.0
 _MOST = 1000
 # Larger than any sequence number, and still one for every database.
 _LARGEST = 2**31 - 1
-_STREAM = {"schema": {"type": "string", "description": "id: the sequence number; event: the type; data: an event."}}
+# In OpenAPI 3.1 this describes each event of the stream.
+_STREAM = {
+    "schema": {
+        "type": "object",
+        "required": ["id", "event", "data"],
+        "properties": {
+            "id": {"type": "string", "description": "The sequence number: Last-Event-ID takes it."},
+            "event": {"type": "string", "description": "The type of the event."},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": {"$ref": "#/components/schemas/EventBody"},
+            },
+        },
+    }
+}
 
 
 @router.get(
