@@ -7,7 +7,6 @@ its own session, has limits on memory, files and time, speaks JSON only, and die
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import json
 import math
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from solvers.errors import CertigapError
+from verifier.pool import die_with_parent
 
 # What the children need; the server imports it once, so that no child has to.
 PRELOAD = ["app.inspect", "app.jobs.run"]
@@ -33,7 +33,6 @@ LARGEST_MESSAGE = 256 * 2**20
 # Seconds for a child to appear: the first one waits for the server's imports.
 START_SECONDS = 60.0
 
-_PR_SET_PDEATHSIG = 1
 _context = multiprocessing.get_context("forkserver")
 
 
@@ -225,12 +224,6 @@ def _child(pipe: Connection, target: str, spec: str, limits: Limits, log: str | 
     sys.stderr.flush()
     # Nothing that the work left behind, such as a thread of a solver, keeps this process.
     os._exit(0)
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies, however that happens (Linux only; else nothing)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _redirect(log: str | None) -> None:

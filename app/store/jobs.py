@@ -169,9 +169,12 @@ def tell(
     return True
 
 
-def keep_nodes(s: Session, job_id: str, attempt: int, added: Mapping[int, Any], dropped: Sequence[int]) -> bool:
+def keep_nodes(
+    s: Session, job_id: str, attempt: int, added: Mapping[int, Any], dropped: Sequence[int], closed: float
+) -> bool:
     """Store the open parts of a search: `added` by number as {upper, data}; False for an attempt given up."""
-    if holds(s, job_id, attempt) is None:
+    mine = (Job.id == job_id, Job.attempt == attempt, Job.status.in_(ACTIVE))
+    if not s.execute(update(Job).where(*mine).values(closed=closed)).rowcount:
         return False
     if dropped:
         s.execute(delete(SearchNode).where(SearchNode.job == job_id, SearchNode.number.in_(dropped)))

@@ -108,6 +108,7 @@ class Job(Table):
         worker: the executor of the latest attempt.
         lower, upper: the best bounds so far; they never get worse. None where nothing is known.
         latent: the input that attains `lower`, for a resumed attempt.
+        closed: what no input outside of the search's open parts exceeds; None before the search.
         result, certificate, report: names of blobs.
         error: {code, message} of a failed job.
     """
@@ -126,6 +127,7 @@ class Job(Table):
     lower: Mapped[float | None] = mapped_column(Float)
     upper: Mapped[float | None] = mapped_column(Float)
     latent: Mapped[list[float] | None] = mapped_column(JSON)
+    closed: Mapped[float | None] = mapped_column(Float)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     worker: Mapped[str | None] = mapped_column(String(80))
     result: Mapped[str | None] = mapped_column(String(64))
