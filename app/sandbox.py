@@ -124,7 +124,7 @@ class Child:
         ready = wait([self._pipe, self._process.sentinel], timeout=seconds)
         try:
             if self._pipe in ready or self._pipe.poll():
-                return json.loads(self._pipe.recv_bytes(LARGEST_MESSAGE))
+                return dict(json.loads(self._pipe.recv_bytes(LARGEST_MESSAGE)))
         except (EOFError, OSError):
             raise EOFError from None
         if ready:

@@ -1,9 +1,9 @@
-"""The frontier of a search: the parts of the domain that are still open, and what to go on from after an interruption."""
+"""The frontier of a search: what is still open, and what a later search goes on from after an interruption."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -35,11 +35,20 @@ class Frontier:
 
 @dataclass(frozen=True)
 class Change:
-    """What changed in a frontier: parts that are open now, numbers of those that are not, and its `closed`."""
+    """What changed: what an interrupted verification must have stored to go on.
 
-    added: Mapping[int, Node]
-    dropped: Sequence[int]
-    closed: float
+    Attributes:
+        added: parts that are open now, by number.
+        dropped: numbers of parts that no longer are.
+        closed: see `Frontier`; -inf before the search.
+        lower, latent: a larger gap that was attained, and where; None where none was.
+    """
+
+    added: Mapping[int, Node] = field(default_factory=dict)
+    dropped: Sequence[int] = ()
+    closed: float = -np.inf
+    lower: float | None = None
+    latent: Vector | None = None
 
 
 OnChange = Callable[[Change], None]

@@ -26,7 +26,7 @@ from verifier.attack import Attack
 from verifier.bounds.over_domain import proxy_bounds
 from verifier.budget import Budget
 from verifier.cut_store import CutStore
-from verifier.frontier import Frontier, OnChange
+from verifier.frontier import Change, Frontier, OnChange
 from verifier.known_values import KnownTangents, known_values
 from verifier.node import Node
 from verifier.options import OptionsError, VerifyOptions
@@ -76,7 +76,7 @@ def verify(
         cuts: tangents of Phi from an earlier call with this problem and map; left as they are, and returned in the
             result together with the new ones. They guide the attack and prove nothing.
         frontier: where an earlier call with the same arguments was interrupted; this one goes on from there.
-        on_change: hears what is open, for such a later call.
+        on_change: hears what such a later call needs.
         make_pool: the workers of the search.
 
     Raises:
@@ -146,7 +146,7 @@ class _Verification:
         searched = self.frontier is not None and self.frontier.searched
         if self.options.attack.rounds > 0 and not searched:
             self._timed("attack", lambda: self._attack(before))
-        if not self._decided and not self.budget.spent:
+        if not self._decided and not self.budget.spent and self.options.most_parts != 0:
             self._timed("search", lambda: self._search(before))
         result = self._result()
         self._emit("done")
@@ -239,7 +239,8 @@ class _Verification:
         frontier = self.frontier
         if frontier is None or not frontier.searched:
             frontier = Frontier({0: Node(before, kept=None if self.kept is None else frozenset(self.kept))})
-        search.run(frontier, self.budget, lambda: self._decided or self.unsound)
+        most = np.inf if self.options.most_parts is None else self.options.most_parts
+        search.run(frontier, self.budget, lambda: self._decided or self.unsound or search.explored >= most)
         self._claim(search.upper)
         for note in search.notes:
             self._note(note)
@@ -274,6 +275,8 @@ class _Verification:
             self.upper = np.inf
         self.lower, self.witness = gap, witness
         self.upper = max(self.upper, gap)
+        if self.on_change is not None:
+            self.on_change(Change(lower=gap, latent=latent))
         self._emit(phase)
 
     @property
@@ -357,7 +360,8 @@ class _Verification:
             return Termination.OPTIMAL, Verdict.CERTIFIED
         if self.should_stop():
             return Termination.CANCELLED, known
-        return Termination.TIME_LIMIT, known
+        limited = self.options.most_parts is not None and not self.budget.spent
+        return (Termination.NODE_LIMIT if limited else Termination.TIME_LIMIT), known
 
 
 def _fixed_units(layer: Layer, k: int, bounds: Bounds) -> NDArray[np.bool_]:
