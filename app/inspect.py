@@ -93,8 +93,8 @@ def certificate(spec: Json) -> Json:
     """Check a certificate.
 
     Args:
-        spec: `certificate`; the `folder` with the files, the name of the `model` in it, and the name of the `case` or ""
-            where there is none; the `problem` as in a manifest, or None for the manifest's; `samples`.
+        spec: `certificate`; the `folder` with the files, and in it the `model` and the `case`, "" where there is none;
+            the `problem` as in a manifest, or None for the manifest's; `samples`.
 
     Returns:
         `holds`, and `findings`: {claim, standing, detail} of each claim.

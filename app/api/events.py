@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -78,7 +79,7 @@ def _wants_json(request: Request) -> bool:
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= _LARGEST):
+    if not re.fullmatch("[0-9]{1,10}", text) or int(text) > _LARGEST:
         where = [("header:Last-Event-ID", "not a sequence number")]
         raise Refusal(422, "invalid", "Last-Event-ID is not a number that this stream gave", where)
     return int(text)
