@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.jobs.queue import APPLICATION_VERSION, QUEUES, SERIALIZER, WORKFLOW, enqueue, open_queue
 from app.jobs.supervise import Place, run_job
+from app.sandbox import warm_up
 from app.settings import Settings
 from app.store import jobs, workers
 from app.store.blobs import Blobs
@@ -51,6 +52,7 @@ def work(settings: Settings, stop: threading.Event) -> None:
         stop: ends the worker.
     """
     global _place
+    warm_up()
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     _place = Place(open_database(settings.database), Blobs(settings.blobs), settings, name)
     with session(_place.engine) as s, s.begin():
