@@ -42,6 +42,8 @@ PRELOAD = [
 LARGEST_MESSAGE = 256 * 2**20
 # Seconds for a child to appear: the first one waits for the server's imports.
 START_SECONDS = 60.0
+# Seconds from a child's last word to its exit code.
+ENDING_SECONDS = 2.0
 
 _context = multiprocessing.get_context("forkserver")
 
@@ -131,6 +133,7 @@ class Child:
     @property
     def exit_code(self) -> int | None:
         """None while it runs; the negative number of the signal that ended it."""
+        self._process.join(ENDING_SECONDS)
         return self._process.exitcode
 
     def listen(self, seconds: float) -> dict[str, Any] | None:
