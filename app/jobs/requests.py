@@ -16,7 +16,7 @@ Share = Annotated[FiniteFloat, Field(ge=0, lt=1, description="Half-width of the 
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Options(_Body):

@@ -89,7 +89,8 @@ class Work:
 
     def load(self, request: Any) -> LoadedProxy:
         """Return the proxy and its problem."""
-        case = str(self.folder / self.case) if self.case else None
+        # A bare name, which the certificate then tells: this process is in the folder.
+        case = self.case or None
         spec = None if self.problem is None else _SPEC.validate_python(self.problem)
         return load_proxy(self.folder / self.model, case, request.input_unit, request.output_unit, spec)
 
