@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from app.cli import check, doctor, train, verify
+from app.cli import check, doctor, remote, train, verify
 from problems.errors import CaseError, DomainError, InstanceError
 from proxies.errors import ProxyError
 from solvers.errors import CertigapError, SolverUnavailableError
@@ -28,6 +28,8 @@ cli.command()(verify.verify)
 cli.add_typer(train.cli, name="train")
 cli.command()(check.check)
 cli.command()(doctor.doctor)
+cli.add_typer(remote.proxies, name="proxies")
+cli.add_typer(remote.jobs, name="jobs")
 
 
 def main() -> None:
@@ -63,6 +65,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _code(error: CertigapError) -> int:
+    if isinstance(error, remote.RemoteError):
+        return error.code
     if isinstance(error, (ProxyError, CaseError, InstanceError, CutStoreError, DomainError)):
         return BAD_DATA
     return UNAVAILABLE if isinstance(error, SolverUnavailableError) else USAGE

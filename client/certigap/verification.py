@@ -11,7 +11,7 @@ from typing import Any
 from certigap.flow import Flow
 from certigap.models import Job, Result
 from certigap.operation import Resource, Runner, operation
-from certigap.resources.jobs import Jobs, document
+from certigap.resources.jobs import Jobs
 from certigap.text import interval
 
 
@@ -73,11 +73,7 @@ class Verification(Resource[Runner]):
         Returns:
             The two paths.
         """
-        certificate = yield from document(self, self.job.id, "certificate")
-        report = yield from document(self, self.job.id, "report")
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        return _written(place / "certificate.json", certificate), _written(place / "report.html", report)
+        return (yield from Jobs.save.flow(self, self.job.id, folder))
 
     def __repr__(self) -> str:
         known = interval(self.lower, self.upper, self.unit)
@@ -87,8 +83,3 @@ class Verification(Resource[Runner]):
         known = escape(interval(self.lower, self.upper, self.unit))
         ended = f"ended by {escape(str(self.termination))}, <code>{escape(self.job.id)}</code>"
         return f"<div><b>{escape(self.verdict or self.job.status)}</b>: {known} ({ended})</div>"
-
-
-def _written(path: Path, content: bytes) -> Path:
-    path.write_bytes(content)
-    return path

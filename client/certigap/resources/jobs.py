@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from time import monotonic
 from typing import Any, Literal, TypeAlias
 
@@ -111,6 +113,22 @@ class Jobs(Resource[Runner]):
     def report(self, job: str) -> Flow[str]:
         """Return the report of a verification that has ended, as HTML. Raises as `result` does."""
         return (yield from document(self, job, "report")).decode()
+
+    @operation
+    def save(self, job: str, folder: str | os.PathLike[str] = ".") -> Flow[tuple[Path, Path]]:
+        """Write certificate.json and report.html into a folder, which is made where it is missing.
+
+        Returns:
+            The two paths. Raises as `result` does.
+        """
+        certificate = yield from document(self, job, "certificate")
+        report = yield from document(self, job, "report")
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        paths = place / "certificate.json", place / "report.html"
+        for path, content in zip(paths, (certificate, report)):
+            path.write_bytes(content)
+        return paths
 
     @operation
     def log(self, job: str, offset: int = 0) -> Flow[str]:
@@ -228,8 +246,8 @@ class _Seen:
                 yield Emit(event)
 
 
-def document(resource: Resource[Runner], job: str, part: Literal["certificate", "report"]) -> Flow[bytes]:
-    """Return a file that a job wrote, byte for byte."""
+def document(resource: Resource[Runner], job: str, part: str) -> Flow[bytes]:
+    """Return a part of a job, "certificate" or "report", byte for byte."""
     response = yield from resource.fetch(Request("GET", _path(job, part)))
     return response.content
 
