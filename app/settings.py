@@ -9,6 +9,8 @@ from platformdirs import user_data_dir
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
 
 class Settings(BaseSettings):
     """What an operator may choose.
@@ -19,6 +21,7 @@ class Settings(BaseSettings):
         blobs_url: `file:///...` or `s3://bucket/prefix`; default: a folder in `data_dir`.
         host, port: where the API listens.
         keys: whether callers need a key; "auto": not on loopback.
+        log_format: of the service's log; "auto": text on a terminal.
         queues: what a worker listens to.
         cores: of this worker, for jobs that leave the number of processes open; 0 for all.
         concurrency: jobs that a worker runs at once.
@@ -33,6 +36,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = 8787
     keys: Literal["auto", "on", "off"] = "auto"
+    log_format: Literal["auto", "json", "text"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     queues: tuple[Literal["cpu", "gpu", "gurobi"], ...] = ("cpu", "gpu", "gurobi")
     cores: int = Field(0, ge=0)
     concurrency: int = Field(1, ge=1)
@@ -43,8 +48,22 @@ class Settings(BaseSettings):
     active_jobs: int = Field(500, ge=1)
     requests_per_minute: int = Field(6000, ge=1)
     proxies: int = Field(10_000, ge=1)
+    problems: int = Field(10_000, ge=1)
     # Limits of everybody together.
     queue_length: int = Field(10_000, ge=1)
+
+    # Limits of one request; bytes and seconds.
+    largest_upload: int = Field(2**29, ge=2**20, description="A model file; see proxies.onnx_scan.")
+    largest_case: int = Field(2**26, ge=2**16, description="A MATPOWER case file.")
+    largest_json: int = Field(2**22, ge=2**10, description="Any other body, but for the next.")
+    largest_numbers: int = Field(2**25, ge=2**16, description="The body of a certificate, or of a layer's call.")
+    largest_layer: int = Field(1_000_000, ge=1000, description="Numbers that a layer's call may hold.")
+    layer_seconds: float = Field(30.0, gt=0)
+    check_seconds: float = Field(120.0, gt=0, description="For checking a certificate.")
+    inspect_seconds: float = Field(30.0, gt=0, description="For reading an uploaded file.")
+    inspect_memory: int = Field(4 * 2**30, ge=2**28, description="For reading an uploaded file, and the two above.")
+    children: int = Field(4, ge=1, description="Files read and layers solved at once.")
+    stream_seconds: float = Field(300.0, gt=0, description="After which a stream of events ends; callers reconnect.")
 
     # Limits of a job's child process.
     job_memory: int = Field(16 * 2**30, ge=2**30, description="Bytes of address space or data.")
@@ -52,6 +71,11 @@ class Settings(BaseSettings):
     grace: float = Field(1.0, gt=0, description="Seconds to hand in bounds after a cancel, before it is killed.")
     attempts: int = Field(5, ge=1, description="Attempts after which a job that kills its workers is given up.")
     result_days: float = Field(90.0, gt=0, description="Days that results are kept.")
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether callers need a key."""
+        return self.keys == "on" or (self.keys == "auto" and self.host not in LOOPBACK)
 
     @property
     def database(self) -> str:

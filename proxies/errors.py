@@ -11,6 +11,18 @@ class ModelFileError(ProxyError):
     """A model file cannot be read: wrong format, damaged, or with operators that cannot be encoded."""
 
 
+class UnsupportedOperatorsError(ModelFileError):
+    """An ONNX graph uses operators that cannot be encoded.
+
+    Attributes:
+        places: (operator, position of its node in the graph from 1, the node's name) of each.
+    """
+
+    def __init__(self, message: str, places: list[tuple[str, int, str]]) -> None:
+        super().__init__(message)
+        self.places = places
+
+
 class InfeasibleDemandError(CertigapError, ValueError):
     """A demand is outside what the generators can serve."""
 

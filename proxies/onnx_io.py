@@ -8,7 +8,7 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-from proxies.errors import ModelFileError
+from proxies.errors import ModelFileError, UnsupportedOperatorsError
 from proxies.layers import Layer
 from proxies.manifest import Manifest, parse_manifest
 from proxies.onnx_constants import FOLDED, LARGEST_RANK, Step, fold, shown, tensor_array
@@ -41,6 +41,8 @@ def read_onnx(data: bytes, source: str) -> tuple[list[Layer], Manifest | None]:
     try:
         model = _parse(data)
         layers = _read_graph(model.graph)
+    except UnsupportedOperatorsError as error:
+        raise UnsupportedOperatorsError(f"{source} {error}", error.places) from None
     except ModelFileError as error:
         raise ModelFileError(f"{source} {error}") from error.__cause__
     text = next((entry.value for entry in model.metadata_props if entry.key == MANIFEST_KEY), None)
@@ -96,15 +98,18 @@ def _needed(graph: GraphProto) -> list[tuple[int, NodeProto]]:
 def _check_operators(nodes: Sequence[tuple[int, NodeProto]]) -> None:
     """Refuse a graph with unsupported operators, all of them in one error."""
     places: dict[str, list[str]] = {}
+    found: list[tuple[str, int, str]] = []
     for position, node in nodes:
         if node.domain not in ("", "ai.onnx") or node.op_type not in {*OPERATORS, *FOLDED}:
-            name = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-            places.setdefault(shown(name)[1:-1], []).append(f"node {position} {shown(node.name)}")
+            name = shown(node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}")[1:-1]
+            places.setdefault(name, []).append(f"node {position} {shown(node.name)}")
+            found.append((name, position, shown(node.name)[1:-1]))
     if places:
         listed = [f"{name} ({_listed(where)})" for name, where in places.items()]
-        raise ModelFileError(
+        raise UnsupportedOperatorsError(
             f"uses operators that cannot be encoded: {_listed(listed)}; "
-            f"a network may use {', '.join(sorted({*OPERATORS, *FOLDED}))}: train or export it with these"
+            f"a network may use {', '.join(sorted({*OPERATORS, *FOLDED}))}: train or export it with these",
+            found,
         )
 
 

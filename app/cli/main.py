@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from app.cli import check, doctor, remote, train, verify
+from app.cli import check, doctor, keys, migrate, remote, train, verify
 from problems.errors import CaseError, DomainError, InstanceError
 from proxies.errors import ProxyError
 from solvers.errors import CertigapError, SolverUnavailableError
@@ -30,6 +30,8 @@ cli.command()(check.check)
 cli.command()(doctor.doctor)
 cli.add_typer(remote.proxies, name="proxies")
 cli.add_typer(remote.jobs, name="jobs")
+cli.command()(migrate.migrate)
+cli.add_typer(keys.cli, name="keys")
 
 
 def main() -> None:

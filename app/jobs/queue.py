@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dbos import DBOSClient, EnqueueOptions
+from dbos._serialization import DBOSPortableJSONSerializer
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.store.tables import Job
@@ -11,6 +13,16 @@ from app.store.tables import Job
 APPLICATION_VERSION = "certigap-1"
 WORKFLOW = "run_job"
 QUEUES = ("cpu", "gpu", "gurobi")
+
+
+def open_queue(engine: Engine) -> DBOSClient:
+    """Return what puts jobs into the queue of a database; it connects when used, and raises at once when it cannot."""
+    return DBOSClient(
+        system_database_engine=engine,
+        serializer=DBOSPortableJSONSerializer(),
+        lazy=True,
+        retry_connection_errors=False,
+    )
 
 
 def enqueue(client: DBOSClient, s: Session, job: Job) -> None:

@@ -28,6 +28,18 @@ class Blobs:
         self._store.put(f"{tenant}/{name}", data)
         return name
 
+    def put_file(self, tenant: str, name: str, path: Path) -> None:
+        """Store a file's bytes under their SHA-256, which the caller knows; nothing is read into memory at once."""
+        self._store.put(f"{tenant}/{name}", path)
+
+    def has(self, tenant: str, name: str) -> bool:
+        """Return whether there are bytes of this name."""
+        try:
+            self._store.head(f"{tenant}/{name}")
+        except FileNotFoundError:
+            return False
+        return True
+
     def get(self, tenant: str, name: str) -> bytes:
         """Return stored bytes.
 
@@ -35,6 +47,12 @@ class Blobs:
             FileNotFoundError: there are none of this name.
         """
         return bytes(self._store.get(f"{tenant}/{name}").bytes())
+
+    def get_file(self, tenant: str, name: str, path: Path) -> None:
+        """Write stored bytes to a file, piece by piece; raises FileNotFoundError as `get`."""
+        with path.open("wb") as file:
+            for piece in self._store.get(f"{tenant}/{name}").stream():
+                file.write(piece)
 
     def delete(self, tenant: str, name: str) -> None:
         """Forget bytes; it is no error where there are none."""

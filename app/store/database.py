@@ -11,6 +11,8 @@ from ulid import ULID
 
 # Seconds that a writer waits for another one's transaction before SQLite gives up.
 BUSY_SECONDS = 30
+# The execution option that marks a transaction without writes.
+_READS = "certigap_reads"
 
 
 def open_database(url: str) -> Engine:
@@ -23,7 +25,7 @@ def open_database(url: str) -> Engine:
     if backend == "sqlite":
         engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
         event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_immediate)
+        event.listen(engine, "begin", _begin)
         return engine
     if backend == "postgresql":
         return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
@@ -33,6 +35,11 @@ def open_database(url: str) -> Engine:
 def session(engine: Engine) -> Session:
     """Return a session; `with session(engine) as s, s.begin():` is one transaction."""
     return Session(engine, expire_on_commit=False)
+
+
+def reading(engine: Engine) -> Session:
+    """Return a session that only reads: on SQLite it waits for no writer, and no writer waits for it."""
+    return Session(engine.execution_options(**{_READS: True}), expire_on_commit=False)
 
 
 def new_id(prefix: str) -> str:
@@ -46,13 +53,14 @@ def now() -> float:
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:
-    # Transactions are ours to begin: see `_begin_immediate`.
+    # Transactions are ours to begin: see `_begin`.
     connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={1000 * BUSY_SECONDS}"):
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begin_immediate(connection: Any) -> None:
+def _begin(connection: Any) -> None:
     # A reader that turns writer meets "database is locked" at once, however long it may wait; a writer from the
     # start queues up.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reads = connection.get_execution_options().get(_READS, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

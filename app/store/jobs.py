@@ -18,6 +18,8 @@ from app.store.tables import ACTIVE, TERMINAL, Job, JobEvent, JobLog, SearchNode
 
 # A job's log is cut after so many characters: a flood must not fill the database.
 LONGEST_LOG = 1_000_000
+# Parameters of one query; SQLite takes 32 766.
+_ASKED_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,22 @@ def events_after(s: Session, job_id: str, seq: int, limit: int = 1000) -> Sequen
     """Return a job's events after a sequence number, in order."""
     query = select(JobEvent).where(JobEvent.job == job_id, JobEvent.seq > seq).order_by(JobEvent.seq).limit(limit)
     return s.scalars(query).all()
+
+
+def latest_events(s: Session, job_ids: Sequence[str]) -> dict[str, int]:
+    """Return the sequence number of each job's latest event."""
+    found: dict[str, int] = {}
+    for first in range(0, len(job_ids), _ASKED_AT_ONCE):
+        some = job_ids[first : first + _ASKED_AT_ONCE]
+        query = select(JobEvent.job, func.max(JobEvent.seq)).where(JobEvent.job.in_(some)).group_by(JobEvent.job)
+        found |= dict(s.execute(query).tuples().all())
+    return found
+
+
+def count_by_status(s: Session) -> dict[str, int]:
+    """Return how many jobs have each status; a status without jobs is counted too."""
+    found = dict(s.execute(select(Job.status, func.count()).group_by(Job.status)).tuples().all())
+    return {status: found.get(status, 0) for status in (*ACTIVE, *TERMINAL)}
 
 
 def _say(s: Session, job_id: str, data: Mapping[str, Any]) -> None:

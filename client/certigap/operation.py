@@ -6,6 +6,7 @@ On a resource of `Client` such a method blocks and returns its result; on one of
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import replace
 from functools import wraps
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
@@ -15,7 +16,8 @@ import httpx
 from pydantic import BaseModel
 
 from certigap.exchange import exchange, parsed
-from certigap.flow import Flow, Request, Stream
+from certigap.flow import Emit, Flow, Request, Stream
+from certigap.models import Page
 from certigap.runners import Async, Sync
 
 P = ParamSpec("P")
@@ -43,6 +45,17 @@ class Resource(Generic[Runner]):
         """Return the answer to a request, inside a flow."""
         response = yield from exchange(request, self.runner.retries)
         return parsed(response, model)
+
+    def pages(self, request: Request, model: type[Model]) -> Stream[Model]:
+        """Emit what a list holds, inside a stream; its next page is asked for when the last one is used up."""
+        asked = dict(request.params)
+        while True:
+            page = yield from self.ask(replace(request, params=asked), Page[model])  # type: ignore[valid-type]
+            for item in page.data:
+                yield Emit(item)
+            if page.next_cursor is None:
+                return
+            asked["cursor"] = page.next_cursor
 
 
 class operation(Generic[P, T]):  # noqa: N801 (a decorator)

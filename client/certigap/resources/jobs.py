@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from certigap.errors import APIError, APIResponseError, WaitTimeout, error_of
 from certigap.exchange import IDEMPOTENCY_KEY, LONGEST_OBEYED, connection_error, passing, pause
 from certigap.flow import Effect, Emit, Flow, Open, Read, Request, Sleep, Stream, hand
-from certigap.models import Event, Events, Job, Page, Result
+from certigap.models import Event, Events, Job, Result
 from certigap.operation import Resource, Runner, iteration, operation, segment
 from certigap.progress import Progress, shown
 from certigap.requests import JobRequest
@@ -76,13 +76,7 @@ class Jobs(Resource[Runner]):
         asked: dict[str, str | int] = {"limit": page_size}
         if status is not None:
             asked["status"] = status
-        while True:
-            page = yield from self.ask(Request("GET", "/v1/jobs", params=asked), Page[Job])
-            for job in page.data:
-                yield Emit(job)
-            if page.next_cursor is None:
-                return
-            asked["cursor"] = page.next_cursor
+        yield from self.pages(Request("GET", "/v1/jobs", asked), Job)
 
     @operation
     def cancel(self, job: str) -> Flow[Job]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from certigap.errors import UsageError
-from certigap.flow import Flow, Request
+from certigap.flow import Flow, Request, Stream
 from certigap.models import Problem
-from certigap.operation import Resource, Runner, operation, segment
+from certigap.operation import Resource, Runner, iteration, operation, segment
+
+# Characters of a case's name.
+LONGEST_NAME = 80
 
 
 class Problems(Resource[Runner]):
@@ -39,17 +43,15 @@ class Problems(Resource[Runner]):
         """
         asked = {"thermal": thermal, "shunts": shunts, "angle_limits": angle_limits}
         details = {name: value for name, value in asked.items() if value is not None}
-        request = Request("POST", "/v1/problems", json=None)
         if isinstance(case, Mapping):
             request = Request("POST", "/v1/problems", json={"kind": "knapsack", **case, **details})
         elif Path(case).suffix == ".m":
-            query = {name: str(value).lower() for name, value in details.items()}
+            query: dict[str, str | int] = {name: str(value).lower() for name, value in details.items()}
             headers = {"Content-Type": "text/plain; charset=utf-8"}
-            request = Request(
-                "POST", "/v1/problems", params={"kind": "dcopf", **query}, headers=headers, content=_read(Path(case))
-            )
+            query |= {"kind": "dcopf", "name": re.sub(r"[^A-Za-z0-9_.-]", "_", Path(case).stem)[:LONGEST_NAME]}
+            request = Request("POST", "/v1/problems", query, headers, content=_read(Path(case)))
         elif Path(case).suffix == ".json":
-            request = Request("POST", "/v1/problems", json={**_instance(Path(case)), **details})
+            request = Request("POST", "/v1/problems", json=_instance(Path(case)) | details)
         else:
             request = Request("POST", "/v1/problems", json={"kind": "dcopf", "case": str(case), **details})
         return (yield from self.ask(request, Problem))
@@ -58,6 +60,11 @@ class Problems(Resource[Runner]):
     def get(self, problem: str) -> Flow[Problem]:
         """Return a problem by its id."""
         return (yield from self.ask(Request("GET", f"/v1/problems/{segment(problem)}"), Problem))
+
+    @iteration
+    def list(self, page_size: int = 100) -> Stream[Problem]:
+        """Iterate over all problems, newest first, fetching pages as they are needed."""
+        yield from self.pages(Request("GET", "/v1/problems", {"limit": page_size}), Problem)
 
 
 def _instance(path: Path) -> dict[str, Any]:

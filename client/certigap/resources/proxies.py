@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from certigap.errors import UsageError
-from certigap.flow import Flow, Request
+from certigap.flow import Flow, Request, Stream
 from certigap.models import Proxy
-from certigap.operation import Resource, Runner, operation, segment
+from certigap.operation import Resource, Runner, iteration, operation, segment
 
 
 class Proxies(Resource[Runner]):
@@ -47,6 +47,11 @@ class Proxies(Resource[Runner]):
     def get(self, proxy: str) -> Flow[Proxy]:
         """Return an uploaded proxy by its id: layers, sizes, problem, fingerprint."""
         return (yield from self.ask(Request("GET", f"/v1/proxies/{segment(proxy)}"), Proxy))
+
+    @iteration
+    def list(self, page_size: int = 100) -> Stream[Proxy]:
+        """Iterate over all proxies, newest first, fetching pages as they are needed."""
+        yield from self.pages(Request("GET", "/v1/proxies", {"limit": page_size}), Proxy)
 
 
 def _read(path: Path) -> tuple[bytes, bytes | None]:

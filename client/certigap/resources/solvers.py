@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from certigap.flow import Emit, Request, Stream
-from certigap.models import Page, Solver
+from certigap.flow import Request, Stream
+from certigap.models import Solver
 from certigap.operation import Resource, Runner, iteration
 
 
@@ -13,6 +13,4 @@ class Solvers(Resource[Runner]):
     @iteration
     def list(self) -> Stream[Solver]:
         """Iterate over the server's solvers: name, version, capabilities, licence."""
-        page = yield from self.ask(Request("GET", "/v1/solvers"), Page[Solver])
-        for solver in page.data:
-            yield Emit(solver)
+        yield from self.pages(Request("GET", "/v1/solvers"), Solver)

@@ -1,0 +1,114 @@
+"""Checking certificates: everything in one that can be derived again is."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
+
+from app.api.children import refusal_code
+from app.api.errors import Refusal, refused
+from app.api.state import Service, State, Who
+from app.api.strict import StrictRoute
+from app.sandbox import Limits, SandboxDiedError, SandboxMemoryError, SandboxRefusedError, SandboxTimeoutError
+from app.store import objects
+from app.store.database import reading
+from app.store.tables import Problem, Proxy
+
+router = APIRouter(prefix="/v1", tags=["certificates"], route_class=StrictRoute)
+
+
+class CheckBody(BaseModel):
+    """A certificate and what it is about."""
+
+    model_config = ConfigDict(extra="forbid")
+    certificate: dict[str, Any]
+    proxy: str | None = Field(
+        None, max_length=40, description="Id of the proxy; without it, yours with the file that the certificate names."
+    )
+    problem: str | None = Field(None, max_length=40, description="Id of a problem that stands for the manifest's.")
+    samples: int = Field(1000, ge=0, le=10_000, description="Random inputs that must obey the upper bound.")
+
+
+class FindingBody(BaseModel):
+    """One claim of a certificate and what became of it."""
+
+    claim: str
+    standing: Literal["holds", "fails", "trusted"]
+    detail: str
+
+
+class CheckedBody(BaseModel):
+    """Whether no claim of a certificate failed, and each of them."""
+
+    holds: bool
+    findings: list[FindingBody]
+
+
+@router.post("/certificates:check", operation_id="check_certificate", responses=refused(400, 413, 415, 422, 504))
+def check(body: CheckBody, service: Service, who: Who) -> CheckedBody:
+    """Check a certificate: replay its witness, compare fingerprints, try random inputs."""
+    with reading(service.engine) as s:
+        proxy = _proxy(s, who.tenant, body)
+        problem = None if body.problem is None else objects.find_problem(s, who.tenant, body.problem)
+    if proxy is None:
+        raise Refusal(
+            422, "unknown_proxy", "the proxy of this certificate is not here; upload it", [("/proxy", "unknown")]
+        )
+    if body.problem is not None and problem is None:
+        raise Refusal(422, "unknown_problem", "there is no such problem", [("/problem", "unknown")])
+    if problem is None and proxy.summary["problem"] is None:
+        where = [("/problem", "missing")]
+        raise Refusal(422, "problem_needed", "the proxy's file does not say which problem it is for; name one", where)
+    with tempfile.TemporaryDirectory(prefix="certigap-") as folder:
+        spec = _files(service, proxy, problem, Path(folder))
+        spec |= {"certificate": body.certificate, "samples": body.samples}
+        return CheckedBody.model_validate(_check(service, spec))
+
+
+def _proxy(s: Any, tenant: str, body: CheckBody) -> Proxy | None:
+    if body.proxy is not None:
+        return objects.find_proxy(s, tenant, body.proxy)
+    told = body.certificate.get("proxy")
+    sha256 = told.get("file_sha256") if isinstance(told, dict) else None
+    if not isinstance(sha256, str):
+        return None
+    return s.scalar(select(Proxy).where(Proxy.tenant == tenant, Proxy.sha256 == sha256).limit(1))  # type: ignore[no-any-return]
+
+
+def _files(service: State, proxy: Proxy, problem: Problem | None, folder: Path) -> dict[str, Any]:
+    """Lay the stored files out as the reader wants them; return where they are."""
+    path = folder / f"model.{proxy.format}"
+    service.blobs.get_file(proxy.tenant, proxy.sha256, path)
+    if proxy.manifest is not None and proxy.format == "onnx":
+        path.with_suffix(".json").write_bytes(objects.as_json(proxy.manifest))
+    if problem is None:
+        return {"path": str(path), "case": None}
+    if problem.sha256 is not None:
+        case = folder / f"{problem.summary['name']}.m"
+        service.blobs.get_file(problem.tenant, problem.sha256, case)
+        return {"path": str(path), "case": str(case)}
+    if problem.spec["kind"] == "dcopf":
+        return {"path": str(path), "case": problem.spec["case"]}
+    case = folder / "instance.json"
+    case.write_bytes(objects.as_json({key: value for key, value in problem.spec.items() if key != "kind"}))
+    return {"path": str(path), "case": str(case)}
+
+
+def _check(service: State, spec: dict[str, Any]) -> dict[str, Any]:
+    settings = service.settings
+    limits = Limits(seconds=settings.check_seconds, memory=settings.inspect_memory)
+    try:
+        return service.children.call("app.inspect:certificate", spec, limits)
+    except SandboxRefusedError as error:
+        raise Refusal(422, refusal_code(error.kind), str(error), [("/certificate", str(error))]) from error
+    except SandboxTimeoutError as error:
+        detail = f"the check took longer than {settings.check_seconds:g} s; ask for fewer samples"
+        raise Refusal(504, "timed_out", detail) from error
+    except (SandboxMemoryError, SandboxDiedError) as error:
+        where = [("/certificate", str(error))]
+        raise Refusal(422, "unreadable", "the certificate cannot be checked: it breaks its reader", where) from error

@@ -1,0 +1,68 @@
+"""Calls of the sandbox, a few at a time, and what their failures mean to a caller."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import Any
+
+import structlog
+
+from app.api.errors import Refusal
+from app.sandbox import (
+    Limits,
+    SandboxDiedError,
+    SandboxMemoryError,
+    SandboxRefusedError,
+    SandboxTimeoutError,
+    call,
+)
+
+# Seconds that a request waits for its turn.
+PATIENCE = 30.0
+_log = structlog.get_logger(__name__)
+
+
+class Children:
+    """Runs at most `most` children at once; who comes later waits for a turn."""
+
+    def __init__(self, most: int) -> None:
+        self._turns = threading.BoundedSemaphore(most)
+
+    def call(self, target: str, spec: dict[str, Any], limits: Limits) -> dict[str, Any]:
+        """Return what `target` makes of `spec`; see `app.sandbox.call`.
+
+        Raises:
+            Refusal: 503, no turn came in time.
+            SandboxError: as `app.sandbox.call`.
+        """
+        if not self._turns.acquire(timeout=PATIENCE):
+            raise Refusal(
+                503, "busy", "the service is busy with other requests; try again", headers={"Retry-After": "5"}
+            )
+        try:
+            found: dict[str, Any] = call(target, spec, limits)
+            return found
+        finally:
+            self._turns.release()
+
+    def read(self, target: str, spec: dict[str, Any], limits: Limits) -> dict[str, Any]:
+        """Return what `target` makes of a caller's file.
+
+        Raises:
+            Refusal: 422, whatever the file did to its reader; 503 as `call`.
+        """
+        try:
+            return self.call(target, spec, limits)
+        except SandboxRefusedError as error:
+            raise Refusal(422, refusal_code(error.kind), str(error)) from error
+        except (SandboxTimeoutError, SandboxMemoryError) as error:
+            raise Refusal(422, "too_costly", f"the file costs too much to read: {error}") from error
+        except SandboxDiedError as error:
+            _log.error("a file broke its reader", target=target, error=str(error))
+            raise Refusal(422, "unreadable", "the file is damaged in a way that breaks its reader") from error
+
+
+def refusal_code(kind: str) -> str:
+    """Return the code of one of our errors: "model_file" for ModelFileError."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.removesuffix("Error")).lower()

@@ -1,0 +1,206 @@
+"""Problems: a PGLib case by name, a case file of the caller's own, or a knapsack instance."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from app.api.bodies import Page, ProblemBody, problem_body
+from app.api.errors import Refusal, not_found, refused
+from app.api.links import PROBLEM_LINKS
+from app.api.middleware import BodyTooLargeError
+from app.api.pages import decode, encode
+from app.api.state import Service, State, Who, allowance, too_many
+from app.api.strict import parse_json
+from app.api.uploads import Upload, receive
+from app.sandbox import Limits
+from app.store import objects
+from app.store.database import new_id, now, reading
+from app.store.keys import Caller
+from app.store.tables import Problem
+
+router = APIRouter(prefix="/v1/problems", tags=["problems"])
+
+Thermal = Literal["soft", "hard"]
+# What the spec of an uploaded case says in place of a name: its bytes are stored beside it.
+UPLOADED = "uploaded.m"
+_LARGEST_INSTANCE = 100_000
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class DcOpfBody(_Body):
+    """A PGLib case by name."""
+
+    kind: Literal["dcopf"]
+    case: str = Field(pattern=r"^pglib_opf_[A-Za-z0-9_]{1,80}$", examples=["pglib_opf_case57_ieee"])
+    thermal: Thermal = "soft"
+    shunts: bool = False
+    angle_limits: bool = False
+
+
+class KnapsackBody(_Body):
+    """A knapsack instance."""
+
+    kind: Literal["knapsack"]
+    name: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+    values: list[FiniteFloat] = Field(min_length=1, max_length=_LARGEST_INSTANCE)
+    weights: list[int] = Field(min_length=1, max_length=_LARGEST_INSTANCE)
+    capacity: FiniteFloat
+
+
+_Instance = Annotated[DcOpfBody | KnapsackBody, Field(discriminator="kind")]
+_adapter: TypeAdapter[DcOpfBody | KnapsackBody] = TypeAdapter(_Instance)
+_EXAMPLES = {
+    "pglib": {"value": {"kind": "dcopf", "case": "pglib_opf_case57_ieee"}},
+    "knapsack": {
+        "value": {"kind": "knapsack", "name": "three", "values": [3, 5, 4], "weights": [2, 4, 3], "capacity": 6}
+    },
+}
+_FILE = {"schema": {"type": "string", "format": "binary"}}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "JSON, or the text of a MATPOWER case file, for which the query says how to read it.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "oneOf": [
+                        {"$ref": "#/components/schemas/DcOpfBody"},
+                        {"$ref": "#/components/schemas/KnapsackBody"},
+                    ],
+                    "discriminator": {
+                        "propertyName": "kind",
+                        "mapping": {
+                            "dcopf": "#/components/schemas/DcOpfBody",
+                            "knapsack": "#/components/schemas/KnapsackBody",
+                        },
+                    },
+                },
+                "examples": _EXAMPLES,
+            },
+            "text/plain": _FILE,
+            "application/octet-stream": _FILE,
+        },
+    }
+}
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="create_problem",
+    response_model=ProblemBody,
+    openapi_extra=_BODY,
+    responses={
+        200: {"description": "The same problem is known.", "model": ProblemBody, "links": PROBLEM_LINKS},
+        201: {"description": "Stored.", "links": PROBLEM_LINKS},
+        **refused(400, 413, 415, 422, 507),
+    },
+)
+async def create(
+    request: Request,
+    response: Response,
+    service: Service,
+    who: Who,
+    kind: Annotated[Literal["dcopf"], Query(description="Of an uploaded case file.")] = "dcopf",
+    name: Annotated[str, Query(pattern=r"^[A-Za-z0-9_.-]{1,80}$", description="Of an uploaded case.")] = "case",
+    thermal: Annotated[Thermal, Query(description="Of an uploaded case file.")] = "soft",
+    shunts: Annotated[bool, Query(description="Of an uploaded case file.")] = False,
+    angle_limits: Annotated[bool, Query(description="Of an uploaded case file.")] = False,
+) -> ProblemBody:
+    """Create a problem. The same data make the same problem."""
+    media = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media == "application/json":
+        row, new = await run_in_threadpool(_store, service, who, _parsed(await _body(request, service)), None)
+    elif media in ("text/plain", "application/octet-stream"):
+        spec = {"kind": kind, "case": UPLOADED, "thermal": thermal, "shunts": shunts, "angle_limits": angle_limits}
+        folder = Path(await run_in_threadpool(tempfile.mkdtemp, prefix="certigap-"))
+        try:
+            found = await receive(request, folder / f"{name}.m", service.settings.largest_case, "case")
+            row, new = await run_in_threadpool(_store, service, who, spec, found)
+        finally:
+            await run_in_threadpool(shutil.rmtree, folder, True)
+    else:
+        raise Refusal(415, "unsupported_media", "send application/json, or a .m file as text/plain")
+    response.status_code = 201 if new else 200
+    response.headers["Location"] = f"/v1/problems/{row.id}"
+    return problem_body(row)
+
+
+@router.get("", operation_id="list_problems", responses=refused(400, 422))
+def list_problems(
+    service: Service,
+    who: Who,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=100)] = None,
+) -> Page[ProblemBody]:
+    """List your problems, newest first."""
+    after = decode(cursor)
+    with reading(service.engine) as s:
+        rows = objects.page(s, Problem, who.tenant, after, limit)
+    last = encode(rows[-1].id) if len(rows) == limit else None
+    return Page(data=[problem_body(row) for row in rows], next_cursor=last)
+
+
+@router.get("/{problem:id}", operation_id="show_problem", responses=refused(404))
+def show(problem: str, service: Service, who: Who) -> ProblemBody:
+    """Show a problem."""
+    with reading(service.engine) as s:
+        row = objects.find_problem(s, who.tenant, problem)
+    if row is None:
+        raise not_found("problem")
+    return problem_body(row)
+
+
+async def _body(request: Request, service: State) -> bytes:
+    body, most = bytearray(), service.settings.largest_json
+    async for piece in request.stream():
+        body += piece
+        if len(body) > most:
+            raise BodyTooLargeError(most)
+    return bytes(body)
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    try:
+        data = parse_json(body)
+    except ValueError as error:
+        raise Refusal(400, "malformed_json", f"the body is not JSON: {error}") from error
+    try:
+        return _adapter.validate_python(data).model_dump(mode="json")
+    except ValidationError as error:
+        found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
+        raise RequestValidationError(found, body=data) from error
+
+
+def _store(service: State, who: Caller, spec: dict[str, Any], upload: Upload | None) -> tuple[Problem, bool]:
+    settings = service.settings
+    limits = Limits(seconds=settings.inspect_seconds, memory=settings.inspect_memory)
+    path = None if upload is None else str(upload.path)
+    found = service.children.read("app.inspect:problem", {"problem": spec, "path": path}, limits)
+    file = None if upload is None else upload.sha256
+    name = found["summary"]["name"]
+    row = Problem(
+        id=new_id("prb"),
+        tenant=who.tenant,
+        spec_sha256=objects.digest({**spec, "file": file, "name": name}),
+        sha256=file,
+        spec=spec,
+        summary=found["summary"],
+        created_at=now(),
+    )
+    most = int(allowance(who, settings, "problems"))
+    try:
+        return objects.add(service.engine, service.blobs, row, None if upload is None else upload.path, most)
+    except objects.QuotaError as error:
+        raise too_many("quota_exceeded", str(error), wait=3600) from error

@@ -1,0 +1,178 @@
+"""What the sandbox runs on what callers send: reading model files, cases and instances, and checking certificates.
+
+Every function takes and returns plain JSON data.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from problems.errors import CaseError
+from problems.parametric import ParametricProblem
+from proxies.dcopf import dcopf_problem, network_sizes
+from proxies.errors import ModelFileError, UnsupportedOperatorsError
+from proxies.files import load_network
+from proxies.knapsack import knapsack_problem
+from proxies.layers import Layer
+from proxies.load import load_proxy
+from proxies.manifest import DcOpfSpec, KnapsackSpec, Manifest
+from solvers.registry import describe_solvers
+from verifier.checker import CertificateError, Standing, check_certificate
+
+Json = dict[str, Any]
+# A case of a manifest: a PGLib name, or the bare name of a file that its user has. Never a path of this machine.
+_PGLIB = re.compile(r"pglib_opf_[A-Za-z0-9_]{1,80}")
+_OWN_CASE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,80}\.m")
+
+
+def proxy(spec: Json) -> Json:
+    """Read a model file.
+
+    Args:
+        spec: `path` of the file, whose suffix is its format, and whose manifest may lie beside it.
+
+    Returns:
+        `manifest` and `summary`, or `unsupported`: [operator, position of its node from 1, the node's name] of each
+        operator that cannot be encoded.
+
+    Raises:
+        CertigapError: the file is refused.
+    """
+    path = Path(spec["path"])
+    try:
+        network, manifest = load_network(path)
+    except UnsupportedOperatorsError as error:
+        return {"unsupported": error.places}
+    if manifest is None or not _is_known(manifest):
+        return {"manifest": None if manifest is None else _json(manifest), "summary": _of_network(network, manifest)}
+    loaded = load_proxy(path)
+    layers = [layer for layer in loaded.proxy.layers if isinstance(layer, Layer)]
+    summary = {
+        "layers": _shapes(layers, loaded.proxy.sizes),
+        "inputs": loaded.proxy.input_size,
+        "outputs": loaded.proxy.output_size,
+        "problem": {"kind": loaded.problem.kind, **_summary(loaded.problem)},
+        "fingerprint": loaded.proxy.fingerprint(),
+        "notes": list(loaded.notes),
+    }
+    return {"manifest": _json(manifest), "summary": summary}
+
+
+def problem(spec: Json) -> Json:
+    """Read a problem.
+
+    Args:
+        spec: `problem`, as in a manifest, and for an uploaded case its `path` and `name`.
+
+    Returns:
+        The `summary`.
+
+    Raises:
+        CertigapError: the case or instance is refused.
+    """
+    if spec["problem"]["kind"] == "knapsack":
+        return {"summary": _summary(knapsack_problem(KnapsackSpec.model_validate(spec["problem"])))}
+    known = DcOpfSpec.model_validate(spec["problem"])
+    if spec.get("path") is None and not _PGLIB.fullmatch(known.case):
+        raise CaseError(f"PGLib has no case {known.case[:80]!r}; upload a case of your own as a file")
+    found = dcopf_problem(known, spec.get("path"))
+    # Asked for here, so that a grid whose factors cannot be computed is refused now and not by each job.
+    found.domain(0.0)
+    return {"summary": _summary(found)}
+
+
+def certificate(spec: Json) -> Json:
+    """Check a certificate.
+
+    Args:
+        spec: `certificate`, the proxy's `path`, the `case` (a path or PGLib name; None for the manifest's), `samples`.
+
+    Returns:
+        `holds`, and `findings`: {claim, standing, detail} of each claim.
+
+    Raises:
+        CertigapError: it is no certificate, or the files are refused.
+    """
+    data = spec["certificate"]
+    try:
+        u = float(data["domain"]["u"])
+        units = [data["proxy"].get(key, {}).get("unit") for key in ("input", "output")]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CertificateError(f"this is no certificate ({error}); nothing was checked") from error
+    loaded = load_proxy(spec["path"], spec["case"], *units)
+    findings = check_certificate(data, loaded.proxy, loaded.problem, loaded.problem.domain(u), spec["samples"])
+    return {
+        "holds": all(finding.standing is not Standing.FAILS for finding in findings),
+        "findings": [{"claim": f.claim, "standing": f.standing.value, "detail": f.detail} for f in findings],
+    }
+
+
+def solvers(spec: Json) -> Json:
+    """Return every solver as `solvers`; `spec` is empty."""
+    return {
+        "solvers": [
+            {
+                "name": info.name,
+                "available": info.available,
+                "version": info.version,
+                "capabilities": sorted(capability.value for capability in info.capabilities),
+                "licence": info.licence,
+                "reason": info.reason,
+            }
+            for info in describe_solvers()
+        ]
+    }
+
+
+def _is_known(manifest: Manifest) -> bool:
+    """Return whether a manifest says everything about its problem; raises ModelFileError where it names a path."""
+    if isinstance(manifest.problem, KnapsackSpec) or _PGLIB.fullmatch(manifest.problem.case):
+        return True
+    if not _OWN_CASE.fullmatch(manifest.problem.case):
+        raise ModelFileError(
+            f"the manifest names the case {manifest.problem.case[:80]!r}; name a PGLib case, or the bare name of a .m "
+            "file, which is then uploaded as a problem"
+        )
+    return False
+
+
+def _of_network(network: Sequence[Layer], manifest: Manifest | None) -> Json:
+    inputs, _ = network_sizes(network)
+    sizes = [inputs]
+    for layer in network:
+        sizes.append(layer.output_size(sizes[-1]))
+    lacks = "it has no manifest" if manifest is None else "its manifest names a case of your own"
+    return {
+        "layers": _shapes(network, sizes),
+        "inputs": inputs,
+        "outputs": sizes[-1],
+        "problem": None,
+        "fingerprint": None,
+        "notes": [f"{lacks}: create the problem, and name it in each job"],
+    }
+
+
+def _shapes(layers: Sequence[Layer], sizes: Sequence[int]) -> list[Json]:
+    return [
+        {"kind": type(layer).__name__.lower(), "inputs": before, "outputs": after}
+        for layer, before, after in zip(layers, sizes, sizes[1:])
+    ]
+
+
+def _summary(found: ParametricProblem) -> Json:
+    return {
+        "name": found.name,
+        "inputs": found.input_size,
+        "decisions": found.decision_size,
+        "unit": found.unit,
+        "fingerprint": found.fingerprint(),
+    }
+
+
+def _json(manifest: Manifest) -> Json:
+    told: Json = json.loads(manifest.to_json())
+    return told

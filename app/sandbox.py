@@ -1,0 +1,271 @@
+"""Limited child processes: what reads uploaded files or runs a native solver never runs in the service's own process.
+
+Children are forked from a server that has the heavy modules imported (about 20 ms each instead of seconds). Each leads
+its own session, has limits on memory, files and time, speaks JSON only, and dies with its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import json
+import math
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from solvers.errors import CertigapError
+
+# What the children need; the server imports it once, so that no child has to.
+PRELOAD = ["app.inspect", "app.layer_calls", "app.jobs.run"]
+# The largest message in bytes: a result, or a part of a search.
+LARGEST_MESSAGE = 256 * 2**20
+# Seconds for a child to appear: the first one waits for the server's imports.
+START_SECONDS = 60.0
+
+_PR_SET_PDEATHSIG = 1
+_context = multiprocessing.get_context("forkserver")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may use.
+
+    Attributes:
+        seconds: wall clock, for `call`; a `Child` is watched by who started it.
+        memory: bytes beyond what a fresh child has.
+        file_size: bytes of the largest file it may write.
+        files: open files.
+    """
+
+    seconds: float = 10.0
+    memory: int = 512 * 2**20
+    file_size: int = 2**20
+    files: int = 256
+
+
+class SandboxError(CertigapError):
+    """A child did not do its work."""
+
+
+class SandboxTimeoutError(SandboxError, TimeoutError):
+    """It took too long."""
+
+
+class SandboxMemoryError(SandboxError, MemoryError):
+    """It asked for more memory than it may have."""
+
+
+class SandboxDiedError(SandboxError, RuntimeError):
+    """It crashed or was killed."""
+
+
+class SandboxRefusedError(SandboxError, ValueError):
+    """The work was refused: `kind` is the class of the error raised in the child, `str()` its sentence."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Channel:
+    """What a child's target has of the world: `say` sends a message, `stopped` is True once it shall end."""
+
+    say: Callable[[dict[str, Any]], None]
+    stopped: Callable[[], bool]
+
+
+class Child:
+    """A running child process.
+
+    Args:
+        target: "module:function"; called with `spec` and a `Channel`, and its result is the last message.
+        spec: plain data.
+        limits: see `Limits`.
+        log: file that takes what the child prints.
+    """
+
+    def __init__(self, target: str, spec: dict[str, Any], limits: Limits, log: Path | None = None) -> None:
+        self._pipe, theirs = _context.Pipe()
+        with _starting:
+            _context.set_forkserver_preload(PRELOAD)
+            arguments = (theirs, target, json.dumps(spec), limits, None if log is None else str(log))
+            self._process = _context.Process(target=_child, args=arguments)
+            with _nameless_main():
+                self._process.start()
+        theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """Its process, and the group that holds all processes it started."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; the negative number of the signal that ended it."""
+        return self._process.exitcode
+
+    def listen(self, seconds: float) -> dict[str, Any] | None:
+        """Return its next message within so many seconds, or None.
+
+        Raises:
+            EOFError: it has ended, and everything it said was heard.
+        """
+        ready = wait([self._pipe, self._process.sentinel], timeout=seconds)
+        try:
+            if self._pipe in ready or self._pipe.poll():
+                return json.loads(self._pipe.recv_bytes(LARGEST_MESSAGE))
+        except (EOFError, OSError):
+            raise EOFError from None
+        if ready:
+            raise EOFError
+        return None
+
+    def stop(self) -> None:
+        """Ask it to end with what it has."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGTERM)
+
+    def close(self) -> None:
+        """End it and everything it started, at once."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+
+def call(target: str, spec: dict[str, Any], limits: Limits) -> Any:
+    """Return what `target` ("module:function", of a dict) makes of `spec` in a limited child.
+
+    Raises:
+        SandboxRefusedError: it raised one of our own errors.
+        SandboxTimeoutError, SandboxMemoryError, SandboxDiedError: it met a limit, or crashed.
+    """
+    child = Child(target, {"call": spec}, limits)
+    began = time.monotonic()
+    try:
+        while True:
+            started = child.listen(START_SECONDS)
+            if started is not None:
+                break
+            raise SandboxDiedError("the child process did not start; the machine may be overloaded, try again")
+        began = time.monotonic()
+        answer = child.listen(limits.seconds)
+        if answer is None:
+            raise SandboxTimeoutError(f"the work took longer than {time.monotonic() - began:.0f} s; make it smaller")
+        return outcome(answer)
+    except EOFError:
+        raise SandboxDiedError("the process that did the work crashed; nothing of it was kept") from None
+    finally:
+        child.close()
+
+
+def outcome(message: dict[str, Any]) -> Any:
+    """Return the result that a child's last message holds.
+
+    Raises:
+        SandboxError: see `call`.
+    """
+    if "refused" in message:
+        raise SandboxRefusedError(**message["refused"])
+    if "memory" in message:
+        raise SandboxMemoryError("the work needs more memory than a request may use; make it smaller")
+    if "defect" in message:
+        raise SandboxDiedError(message["defect"])
+    return message["result"]
+
+
+_starting = threading.Lock()
+
+
+@contextlib.contextmanager
+def _nameless_main() -> Iterator[None]:
+    """Hide this process' main module: a child would import it again, for up to a second, and needs nothing of it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _child(pipe: Connection, target: str, spec: str, limits: Limits, log: str | None) -> None:
+    """The life of a child."""
+    os.setsid()
+    die_with_parent()
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    _redirect(log)
+    _limit(limits)
+    lock = threading.Lock()
+
+    def say(message: dict[str, Any]) -> None:
+        with lock:
+            pipe.send_bytes(json.dumps(message, allow_nan=False).encode())
+
+    say({"started": os.getpid()})
+    module, function = target.split(":")
+    try:
+        work = getattr(importlib.import_module(module), function)
+        data = json.loads(spec)
+        result = work(data["call"]) if "call" in data else work(data, Channel(say, stop.is_set))
+        last = {"result": result}
+    except CertigapError as error:
+        last = {"refused": {"kind": type(error).__name__, "message": str(error)}}
+    except MemoryError:
+        last = {"memory": True}
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        last = {"defect": f"{type(error).__name__}: {error}"}
+    with contextlib.suppress(BrokenPipeError):
+        say(last)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Nothing that the work left behind, such as a thread of a solver, keeps this process.
+    os._exit(0)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies, however that happens (Linux only; else nothing)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _redirect(log: str | None) -> None:
+    descriptor = os.open(os.devnull if log is None else log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def _limit(limits: Limits) -> None:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    size = pages * resource.getpagesize() + limits.memory
+    chosen = {
+        resource.RLIMIT_AS: size,
+        resource.RLIMIT_FSIZE: limits.file_size,
+        resource.RLIMIT_NOFILE: limits.files,
+        resource.RLIMIT_CORE: 0,
+    }
+    if math.isfinite(limits.seconds):
+        # A child that its watcher lost sight of: every core for twice its time.
+        chosen[resource.RLIMIT_CPU] = math.ceil(2 * limits.seconds * (os.cpu_count() or 1)) + 60
+    for limit, value in chosen.items():
+        hard = resource.getrlimit(limit)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (value, value))
