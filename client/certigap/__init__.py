@@ -34,6 +34,7 @@ from certigap.requests import (
     TrainJob,
     VerifyJob,
 )
+from certigap.runners import Async, Sync
 from certigap.verification import Verification
 from certigap.version import VERSION
 
@@ -45,6 +46,7 @@ __all__ = [
     "APIResponseError",
     "APIStatusError",
     "APITimeoutError",
+    "Async",
     "AsyncClient",
     "AttackJob",
     "AuthenticationError",
@@ -68,6 +70,7 @@ __all__ = [
     "Result",
     "ServerError",
     "SweepJob",
+    "Sync",
     "TooLargeError",
     "TrainJob",
     "UnprocessableError",
