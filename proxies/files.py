@@ -96,7 +96,8 @@ def _read(path: Path, largest: int) -> bytes:
         raise ModelFileError(f"there is no file {path}; check the path")
     try:
         with path.open("rb") as file:
-            data = file.read(largest + 1)
+            # What `read` is given it allocates: never more than the file has.
+            data = file.read(min(os.fstat(file.fileno()).st_size, largest) + 1)
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
     if len(data) > largest:

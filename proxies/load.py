@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from problems.dcopf import DcOpf
-from problems.grid import load_grid
 from problems.knapsack_instances import read_knapsack
 from problems.parametric import ParametricProblem
 from proxies.dcopf import dcopf_problem, dcopf_proxy, infer_specs
@@ -18,7 +16,7 @@ from proxies.errors import ModelFileError, ProxyError
 from proxies.files import load_network
 from proxies.knapsack import knapsack_manifest, knapsack_problem, knapsack_proxy
 from proxies.layers import Layer
-from proxies.manifest import DcOpfSpec, KnapsackSpec, Manifest
+from proxies.manifest import DcOpfSpec, KnapsackSpec, Manifest, ProblemSpec
 from proxies.proxy import Proxy
 
 InputUnit = Literal["MW", "pu"]
@@ -48,6 +46,7 @@ def load_proxy(
     case: str | None = None,
     input_unit: InputUnit | None = None,
     output_unit: OutputUnit | None = None,
+    spec: ProblemSpec | None = None,
 ) -> LoadedProxy:
     """Read a model file and build the proxy and the problem that its manifest names.
 
@@ -56,6 +55,7 @@ def load_proxy(
         case: a PGLib name or a `.m` file (for a knapsack proxy: a JSON instance), instead of the manifest's; needed
             where there is no manifest, and then a PGLib name or a `.m` file.
         input_unit, output_unit: of the network, instead of the manifest's; MW where nobody says.
+        spec: the problem, instead of the manifest's; `case` still counts before its case.
 
     Raises:
         ModelFileError: the file cannot be read, or no case is known.
@@ -65,10 +65,16 @@ def load_proxy(
     path = Path(path)
     network, manifest = load_network(path)
     notes: tuple[str, ...] = ()
+    if manifest is not None and spec is not None:
+        if manifest.problem.kind != spec.kind:
+            raise ProxyError(f"{path.name} is a {manifest.problem.kind} proxy, and the problem is a {spec.kind} one")
+        manifest = manifest.model_copy(update={"problem": spec})
     if manifest is not None and isinstance(manifest.problem, KnapsackSpec):
         proxy, problem = _knapsack(network, manifest, manifest.problem, path, case, (input_unit, output_unit))
+    elif isinstance(spec, KnapsackSpec):
+        raise ModelFileError(f"{path.name} has no manifest, and a knapsack proxy needs one that names its repair")
     else:
-        proxy, problem, notes = _dcopf(network, manifest, path, case, input_unit, output_unit)
+        proxy, problem, notes = _dcopf(network, manifest, spec, path, case, (input_unit, output_unit))
     data = path.read_bytes()
     onnx = None if path.suffix.lower() == ".safetensors" or data[8:9] == b"{" else data
     return LoadedProxy(proxy, problem, hashlib.sha256(data).hexdigest(), onnx, notes)
@@ -93,17 +99,19 @@ def _knapsack(
 def _dcopf(
     network: Sequence[Layer],
     manifest: Manifest | None,
+    asked: DcOpfSpec | None,
     path: Path,
     case: str | None,
-    input_unit: InputUnit | None,
-    output_unit: OutputUnit | None,
+    units: tuple[InputUnit | None, OutputUnit | None],
 ) -> tuple[Proxy, ParametricProblem, tuple[str, ...]]:
+    input_unit, output_unit = units
     if manifest is None:
-        if case is None:
+        if case is None and asked is None:
             raise ModelFileError(f"{path.name} has no manifest, so its grid is unknown; name the case with --case")
-        problem = DcOpf(load_grid(case))
+        asked = asked or DcOpfSpec(case=str(case))
+        problem = dcopf_problem(asked, case)
         reads, writes = infer_specs(network, problem.grid, input_unit or "MW", output_unit or "MW")
-        manifest = Manifest(problem=DcOpfSpec(case=case), input=reads, output=writes)
+        manifest = Manifest(problem=asked, input=reads, output=writes)
         note = (
             f"{path.name} has no manifest: it was taken to read {reads.unit} at the {reads.at} and to write "
             f"{'fractions of the range' if writes.unit == 'fraction' else writes.unit} for the {writes.of}"

@@ -77,6 +77,7 @@ class Outcome:
     Attributes:
         upper: of the node, when it was left.
         children: its parts; none when it is closed.
+        closed: the largest bound of parts of it that are closed, where there are children as well.
         notes: what the user must know.
         before, after: model sizes at first and at last.
         bounds: the node's bounds at last.
@@ -86,6 +87,7 @@ class Outcome:
 
     upper: float
     children: list[Node] = field(default_factory=list)
+    closed: float = -np.inf
     notes: list[str] = field(default_factory=list)
     before: ModelSize | None = None
     after: ModelSize | None = None

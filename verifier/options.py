@@ -31,6 +31,7 @@ class VerifyOptions:
         rounds: most rounds of LP tightening; 0 for none.
         attack: how hard to attack first; `attack.rounds` = 0 for not at all.
         split: split the domain when one MILP is too hard; False solves one MILP for as long as it takes.
+        most_parts: parts of the domain that the search may work on; None for as many as it takes, 0 for no search.
         effort: nodes that the MILP solver may spend on the whole domain before it is split; parts get a quarter more.
         workers: processes that work on parts (1 works in this one), and threads that find exact values in the attack.
         use_start: hand the attack's witness to the MILP solver as a start; of use only without the cutoff.
@@ -49,6 +50,7 @@ class VerifyOptions:
     rounds: int = 10
     attack: AttackOptions = field(default_factory=AttackOptions)
     split: bool = True
+    most_parts: int | None = None
     effort: int = 4000
     workers: int = 1
     use_start: bool = False
@@ -68,6 +70,8 @@ class VerifyOptions:
             raise OptionsError(f"the seed {self.seed} is negative; give 0 or more")
         if self.attack.starts < 1 or self.attack.exact < 1 or self.attack.regions < 1:
             raise OptionsError("an attack needs at least one start, one exact point and one region")
+        if self.most_parts is not None and self.most_parts < 0:
+            raise OptionsError(f"{self.most_parts} parts cannot be searched; give 0 or more")
         if self.rounds < 0:
             raise OptionsError(f"{self.rounds} rounds of tightening cannot be done; give 0 or more")
 

@@ -6,8 +6,11 @@ A worker that dies loses nothing: its node goes back to the search.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import signal
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -22,6 +25,7 @@ from verifier.task import Task
 
 # Seconds that a worker gets to hand in its bounds after its budget is spent, before it is killed.
 GRACE = 2.0
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,18 @@ class Pool:
         return _Worker(process, ours)
 
 
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies, however that happens (Linux only; else nothing)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+MakePool = Callable[[Task, int], Pool]
+
+
 def _work(pipe: Connection, task: Task, lower: Any) -> None:
     """The life of a worker: nodes in, words out, until the pipe closes."""
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the master, which then ends us.
     torch.set_num_threads(1)
     while True:

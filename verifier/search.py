@@ -14,8 +14,9 @@ import numpy as np
 
 from problems.interval import Vector
 from verifier.budget import Budget
+from verifier.frontier import Change, Frontier, OnChange
 from verifier.node import Node, Outcome, expand
-from verifier.pool import GRACE, Pool, Said
+from verifier.pool import GRACE, MakePool, Pool, Said
 from verifier.task import Task
 
 # A node whose worker died this often is not tried again: it stays open, and its bound counts.
@@ -33,6 +34,8 @@ class Search:
         lower: the largest gap attained so far; raised through `on_latent`.
         on_latent: replays a latent vector and returns the largest gap attained now.
         on_upper: hears every new global upper bound with counters.
+        on_change: hears what is open now, whenever that changes, so that a later search can go on from there.
+        make_pool: the workers; see `Pool`.
         closed: the largest bound of the parts that are done with.
         unfinished: parts that could not be done.
     """
@@ -41,6 +44,8 @@ class Search:
     lower: float
     on_latent: Callable[[Vector], float]
     on_upper: Callable[[float, dict[str, float]], None]
+    on_change: OnChange | None = None
+    make_pool: MakePool = Pool
     closed: float = -np.inf
     last: Outcome | None = None
     first: Outcome | None = None
@@ -57,6 +62,8 @@ class Search:
         self._stuck: list[float] = []
         self._deaths: dict[int, int] = {}
         self._count = itertools.count()
+        self._added: dict[int, Node] = {}
+        self._dropped: list[int] = []
 
     @property
     def upper(self) -> float:
@@ -71,22 +78,32 @@ class Search:
         """Whether no part is left that could hold a larger gap."""
         return not self._open and not self._running and not self._stuck
 
-    def run(self, root: Node, budget: Budget, decided: Callable[[], bool]) -> None:
+    def run(self, frontier: Frontier, budget: Budget, decided: Callable[[], bool]) -> None:
         """Search until nothing is left, `decided` says so, or the budget is spent.
 
         Args:
-            root: the whole domain.
+            frontier: the whole domain, or where an earlier search stopped.
             budget: obeyed within a few seconds.
             decided: whether the bounds answer the question already.
         """
-        self._push(root)
+        self.closed = max(self.closed, frontier.closed)
+        self._count = itertools.count(1 + max(frontier.nodes, default=-1))
+        for number, node in frontier.nodes.items():
+            self._enter(number, node)
+        self._tell_change()
         # The root is worked on here: most questions need no more, and workers take seconds to start.
-        while self._open and not budget.spent and not decided():
+        alone = self.task.options.workers == 1 and self.make_pool is Pool
+        while (alone or len(frontier.nodes) == 1) and self._open and not budget.spent and not decided():
             self._expand_here(budget)
-            if self.task.options.workers > 1:
+            if not alone:
                 break
         if self._open and not budget.spent and not decided():
             self._run_pool(budget, decided)
+
+    def frontier(self) -> Frontier:
+        """Return what is open now, after `run`."""
+        nodes = {number: node for _, number, node in self._open}
+        return Frontier(nodes, max([self.closed, *self._stuck]))
 
     def _expand_here(self, budget: Budget) -> None:
         taken = self._pop()
@@ -100,7 +117,7 @@ class Search:
         self._finish(number, expand(self.task, node, lambda: self.lower, tell, budget, self.task.options.workers))
 
     def _run_pool(self, budget: Budget, decided: Callable[[], bool]) -> None:
-        pool = Pool(self.task, self.task.options.workers)
+        pool = self.make_pool(self.task, self.task.options.workers)
         try:
             while (self._open or self._running) and not decided():
                 late = budget.left <= 0 and budget.elapsed > budget.seconds + GRACE
@@ -122,23 +139,35 @@ class Search:
             pool.close()
             # What was being worked on is as open as before, with the bound that its worker had told.
             for number, node in self._running.items():
-                self._push(replace(node, upper=self._uppers.pop(number)))
+                self._enter(number, replace(node, upper=self._uppers.pop(number)))
             self._running.clear()
 
     def _push(self, node: Node) -> int:
         """Take a part in and return its number."""
         number = next(self._count)
+        self._added[number] = node
+        self._enter(number, node)
+        return number
+
+    def _enter(self, number: int, node: Node) -> None:
         if node.upper <= self.task.goal(self.lower):
-            self.closed = max(self.closed, node.upper)
+            self._close(number, node.upper)
         else:
             heapq.heappush(self._open, (-node.upper, number, node))
-        return number
+
+    def _close(self, number: int, upper: float) -> None:
+        self.closed = max(self.closed, upper)
+        self._drop(number)
+
+    def _drop(self, number: int) -> None:
+        if self._added.pop(number, None) is None:
+            self._dropped.append(number)
 
     def _pop(self) -> tuple[int, Node] | None:
         """Take the node with the largest bound; None where a better witness has closed it meanwhile."""
         _, number, node = heapq.heappop(self._open)
         if node.upper <= self.task.goal(self.lower):
-            self.closed = max(self.closed, node.upper)
+            self._close(number, node.upper)
             return None
         self._running[number], self._uppers[number] = node, node.upper
         return number, node
@@ -161,19 +190,29 @@ class Search:
         self.notes += outcome.notes
         for child in outcome.children:
             self._push(child)
-        if not outcome.children:
-            self.closed = max(self.closed, outcome.upper)
+        self.closed = max(self.closed, outcome.closed if outcome.children else outcome.upper)
+        self._drop(number)
+        self._tell_change()
         self._report()
 
     def _revive(self, number: int) -> None:
         node = self._running.pop(number)
         upper = self._uppers.pop(number)
         deaths = self._deaths.pop(number, 0) + 1
+        self._drop(number)
         if deaths >= MOST_DEATHS:
             self._stuck.append(upper)
             self.notes.append(f"a worker died {deaths} times on one part of the domain; that part stays open")
         else:
             self._deaths[self._push(replace(node, upper=upper))] = deaths
+        self._tell_change()
+
+    def _tell_change(self) -> None:
+        if self.on_change is not None and (self._added or self._dropped):
+            # What was left out so far lies below the goal of now, whatever a later search knows.
+            closed = max([self.closed, self.task.goal(self.lower), *self._stuck])
+            self.on_change(Change(self._added, self._dropped, closed))
+        self._added, self._dropped = {}, []
 
     def _report(self) -> None:
         parts = len(self._open) + len(self._running)

@@ -26,10 +26,12 @@ from verifier.attack import Attack
 from verifier.bounds.over_domain import proxy_bounds
 from verifier.budget import Budget
 from verifier.cut_store import CutStore
+from verifier.frontier import Change, Frontier, OnChange
 from verifier.known_values import KnownTangents, known_values
 from verifier.node import Node
 from verifier.options import OptionsError, VerifyOptions
 from verifier.polish import Polisher
+from verifier.pool import MakePool, Pool
 from verifier.replay import is_sound, replay
 from verifier.result import Event, LayerStability, OnEvent, Result, Termination, Verdict, Witness
 from verifier.search import Search
@@ -56,6 +58,9 @@ def verify(
     on_event: OnEvent | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     cuts: CutStore | None = None,
+    frontier: Frontier | None = None,
+    on_change: OnChange | None = None,
+    make_pool: MakePool = Pool,
 ) -> Result:
     """Return the certified interval of the worst-case gap of `proxy` over `domain`.
 
@@ -70,6 +75,9 @@ def verify(
         should_stop: asked often; True ends the work with the bounds so far.
         cuts: tangents of Phi from an earlier call with this problem and map; left as they are, and returned in the
             result together with the new ones. They guide the attack and prove nothing.
+        frontier: where an earlier call with the same arguments was interrupted; this one goes on from there.
+        on_change: hears what such a later call needs.
+        make_pool: the workers of the search.
 
     Raises:
         CutStoreError: `cuts` belongs to another problem or map.
@@ -77,7 +85,8 @@ def verify(
         SolverUnavailableError: the solver is not installed.
     """
     options = options or VerifyOptions()
-    return _Verification(proxy, problem, domain, options, on_event, should_stop, cuts).run()
+    given = (options, on_event, should_stop, cuts, frontier, on_change, make_pool)
+    return _Verification(proxy, problem, domain, *given).run()
 
 
 @dataclass
@@ -91,6 +100,9 @@ class _Verification:
     on_event: OnEvent | None
     should_stop: Callable[[], bool]
     cuts: CutStore | None
+    frontier: Frontier | None
+    on_change: OnChange | None
+    make_pool: MakePool
 
     lower: float = 0.0
     upper: float = np.inf
@@ -127,9 +139,14 @@ class _Verification:
         with open_session_or_default(self.options.solver, EMPTY_MODEL)[0] as session:
             self.solver_name = f"{session.name} {session.version()}"
         before = self._timed("bounds", self._prepare)
-        if self.options.attack.rounds > 0:
+        if self.frontier is not None:
+            self._claim(self.frontier.upper)
+            if self.frontier.latent is not None:
+                self._candidate(self.frontier.latent, "search")
+        searched = self.frontier is not None and self.frontier.searched
+        if self.options.attack.rounds > 0 and not searched:
             self._timed("attack", lambda: self._attack(before))
-        if not self._decided and not self.budget.spent:
+        if not self._decided and not self.budget.spent and self.options.most_parts != 0:
             self._timed("search", lambda: self._search(before))
         result = self._result()
         self._emit("done")
@@ -218,9 +235,12 @@ class _Verification:
             self.task = replace(self.task, start=self.witness.latent)
         # Tangents that came from outside may steer the attack, but nothing is proven with them.
         self.task = replace(self.task, cuts=None if self.cuts is None else self.cuts.after(self.given_cuts))
-        search = Search(self.task, self.lower, on_latent, on_upper)
-        kept = None if self.kept is None else frozenset(self.kept)
-        search.run(Node(before, kept=kept), self.budget, lambda: self._decided or self.unsound)
+        search = Search(self.task, self.lower, on_latent, on_upper, self.on_change, self.make_pool)
+        frontier = self.frontier
+        if frontier is None or not frontier.searched:
+            frontier = Frontier({0: Node(before, kept=None if self.kept is None else frozenset(self.kept))})
+        most = np.inf if self.options.most_parts is None else self.options.most_parts
+        search.run(frontier, self.budget, lambda: self._decided or self.unsound or search.explored >= most)
         self._claim(search.upper)
         for note in search.notes:
             self._note(note)
@@ -255,6 +275,8 @@ class _Verification:
             self.upper = np.inf
         self.lower, self.witness = gap, witness
         self.upper = max(self.upper, gap)
+        if self.on_change is not None:
+            self.on_change(Change(lower=gap, latent=latent))
         self._emit(phase)
 
     @property
@@ -338,7 +360,8 @@ class _Verification:
             return Termination.OPTIMAL, Verdict.CERTIFIED
         if self.should_stop():
             return Termination.CANCELLED, known
-        return Termination.TIME_LIMIT, known
+        limited = self.options.most_parts is not None and not self.budget.spent
+        return (Termination.NODE_LIMIT if limited else Termination.TIME_LIMIT), known
 
 
 def _fixed_units(layer: Layer, k: int, bounds: Bounds) -> NDArray[np.bool_]:

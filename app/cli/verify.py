@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shlex
 import signal
@@ -11,33 +10,27 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 import typer
 
+from app.answer import answer_of, report_of
 from app.cli.progress import LiveProgress
 from app.cli.text import parse_share, summary
 from app.files import write_whole
 from problems.domain import Domain
 from problems.parametric import ParametricProblem
-from proxies.load import InputUnit, LoadedProxy, OutputUnit, load_proxy
+from proxies.load import InputUnit, OutputUnit, load_proxy
 from verifier.attack import AttackOptions
-from verifier.certificate import make_certificate, to_json, versions
+from verifier.certificate import to_json
 from verifier.cut_store import CutStore
 from verifier.options import OptionsError, VerifyOptions
-from verifier.replay import onnx_gap
-from verifier.result import Result, Verdict
-from verifier.sampling import sampled_gaps
+from verifier.result import Verdict
 from verifier.verify import verify as run_engine
 
 EXIT_CODES = {Verdict.CERTIFIED: 0, Verdict.FALSIFIED: 1, Verdict.BOUNDED: 2, Verdict.UNKNOWN: 2}
-# Two evaluations of one network, float32 and float64, agree to this share of the optimal cost.
-ONNX_AGREEMENT = 1e-4
-# Share of the time limit that the samples of the report may take.
-SAMPLING_SHARE = 0.1
 
 
 def verify(
@@ -113,22 +106,22 @@ def verify(
     if cuts is not None and result.cuts is not None:
         cuts.parent.mkdir(parents=True, exist_ok=True)
         write_whole(cuts, result.cuts.to_npz())
-    result = replace(result, notes=(*loaded.notes, *result.notes))
-    replayed = _replay_onnx(loaded, result)
-    if replayed is not None and not replayed[1]:
-        result = replace(result, notes=(*result.notes, replayed[2]), verdict=_doubted(result.verdict))
-    onnx = None if replayed is None else replayed[0]
-    certificate = make_certificate(result, loaded.proxy, loaded.problem, domain, share, options, loaded.sha256, onnx)
-    factor, unit = loaded.problem.display
+    answer = answer_of(loaded, domain, share, options, result)
     # Who pressed Ctrl-C waits for no samples.
     samples = 0 if stop.is_set() else samples
-    paths = _write(output, certificate, _report(loaded, domain, options, result, samples, share, str(model)))
+    facts = {
+        "Model file": f"{model} (sha256 {loaded.sha256[:16]}...)",
+        "Command": "certigap " + shlex.join(sys.argv[1:]),
+    }
+    report = report_of(loaded, domain, share, options, answer.result, samples, facts)
+    paths = _write(output, answer.certificate, report)
     if as_json:
-        print(json.dumps(_as_json(result, paths, factor, unit), allow_nan=False))
+        written = {name: str(path.resolve()) for name, path in paths.items()}
+        print(json.dumps({**answer.data, **written}, allow_nan=False))
     else:
-        print(summary(result, loaded.problem, share))
+        print(summary(answer.result, loaded.problem, share))
         print(f"certificate: {paths['certificate']}\nreport:      {paths['report']}")
-    return EXIT_CODES[result.verdict]
+    return EXIT_CODES[answer.result.verdict]
 
 
 def _known_cuts(file: Path, problem: ParametricProblem, domain: Domain) -> CutStore | None:
@@ -181,79 +174,9 @@ def _stop_signal() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _replay_onnx(loaded: LoadedProxy, result: Result) -> tuple[float, bool, str] | None:
-    """Return (gap by onnxruntime, whether it agrees, the sentence if not), or None where there is nothing to replay."""
-    if loaded.onnx is None or result.witness is None:
-        return None
-    gap = onnx_gap(loaded.onnx, loaded.proxy, loaded.problem, result.witness)
-    agrees = abs(gap - result.witness.gap) <= ONNX_AGREEMENT * abs(result.witness.optimal_cost)
-    return (
-        gap,
-        agrees,
-        f"the witness does not replay: onnxruntime gives a gap of {gap:.8g}, not {result.witness.gap:.8g}",
-    )
-
-
-def _doubted(verdict: Verdict) -> Verdict:
-    return Verdict.BOUNDED if verdict in (Verdict.CERTIFIED, Verdict.FALSIFIED) else verdict
-
-
-def _report(
-    loaded: LoadedProxy,
-    domain: Domain,
-    options: VerifyOptions,
-    result: Result,
-    samples: int,
-    u: float,
-    model: str,
-) -> str:
-    from app.report.page import render_report  # Loads matplotlib, which nobody should wait for before an error message.
-
-    relative = options.measure == "relative"
-    seconds = SAMPLING_SHARE * options.time_limit
-    gaps = sampled_gaps(loaded.proxy, loaded.problem, domain, samples, options.seed, relative, seconds)
-    facts = {
-        "Model file": f"{model} (sha256 {loaded.sha256[:16]}...)",
-        "Command": "certigap " + shlex.join(sys.argv[1:]),
-        "Case": loaded.problem.name,
-        "u": f"{100 * u:g} %",
-        "Solver": result.solver,
-        "Formulation": f"{options.formulation}, style {options.style}",
-        "Bounds": f"{options.bounds}, then at most {options.rounds} rounds of LP tightening",
-        "Threshold": "none" if options.threshold is None else f"{options.threshold:g}",
-        "Tolerance": f"{options.tolerance:g}",
-        "Seed": str(options.seed),
-        "Proxy fingerprint": loaded.proxy.fingerprint(),
-        "Problem fingerprint": loaded.problem.fingerprint(),
-        "Domain fingerprint": domain.fingerprint(),
-        "Versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
-    }
-    return render_report(result, loaded.proxy, loaded.problem, domain, facts, gaps)
-
-
 def _write(folder: Path, certificate: dict[str, Any], report: str) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = {"certificate": folder / "certificate.json", "report": folder / "report.html"}
     write_whole(paths["certificate"], to_json(certificate))
     write_whole(paths["report"], report)
     return paths
-
-
-def _as_json(result: Result, paths: dict[str, Path], factor: float, unit: str) -> dict[str, Any]:
-    def finite(value: float) -> float | None:
-        return value if math.isfinite(value) else None
-
-    witness = result.witness
-    return {
-        "lower": result.lower,
-        "upper": finite(result.upper),
-        "unit": result.unit,
-        "relative": finite(result.relative),
-        "verdict": result.verdict.value,
-        "termination": result.termination.value,
-        "seconds": round(result.seconds["total"], 3),
-        "witness": None if witness is None else {"unit": unit, "input": (factor * witness.input).tolist()},
-        "certificate": str(paths["certificate"].resolve()),
-        "report": str(paths["report"].resolve()),
-        "notes": list(result.notes),
-    }

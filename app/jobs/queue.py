@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from dbos import DBOSClient, EnqueueOptions
 from dbos._serialization import DBOSPortableJSONSerializer
 from sqlalchemy import Engine
@@ -9,17 +11,18 @@ from sqlalchemy.orm import Session
 
 from app.store.tables import Job
 
-# Work of one release goes on under the next one; see `worker.py` for what that asks of us.
+# Work of one release goes on under the next one: what a workflow does is one step, and the job's row is its memory.
 APPLICATION_VERSION = "certigap-1"
 WORKFLOW = "run_job"
 QUEUES = ("cpu", "gpu", "gurobi")
+SERIALIZER = DBOSPortableJSONSerializer()
 
 
 def open_queue(engine: Engine) -> DBOSClient:
     """Return what puts jobs into the queue of a database; it connects when used, and raises at once when it cannot."""
     return DBOSClient(
         system_database_engine=engine,
-        serializer=DBOSPortableJSONSerializer(),
+        serializer=SERIALIZER,
         lazy=True,
         retry_connection_errors=False,
     )
@@ -27,11 +30,11 @@ def open_queue(engine: Engine) -> DBOSClient:
 
 def enqueue(client: DBOSClient, s: Session, job: Job) -> None:
     """Put a job into its queue, within the transaction that made or resumed it."""
+    job.workflow = f"{job.id}-{secrets.token_hex(4)}"
     options: EnqueueOptions = {
         "queue_name": job.queue,
         "workflow_name": WORKFLOW,
-        # One workflow each time that the job is queued: a resumed job has had attempts.
-        "workflow_id": f"{job.id}-{job.attempt}",
+        "workflow_id": job.workflow,
         "app_version": APPLICATION_VERSION,
         "priority": int(job.request.get("priority", 0)) + 1,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
@@ -10,6 +11,8 @@ from proxies.load import InputUnit, OutputUnit
 from verifier.attack import AttackOptions
 from verifier.options import VerifyOptions
 
+# Seconds for bounds alone, and for what training does after its last step.
+BOUNDS_SECONDS, TRAINING_ENDS = 600.0, 300.0
 Queue = Literal["cpu", "gpu", "gurobi"]
 Share = Annotated[FiniteFloat, Field(ge=0, lt=1, description="Half-width of the inputs' range: 0.05 is 5 %.")]
 
@@ -96,7 +99,7 @@ class BoundsJob(_ProxyJob):
 
     kind: Literal["bounds"]
     u: Share = 0.05
-    options: Options = Options()
+    method: Literal["crown", "alpha", "interval"] = "crown"
 
 
 class EvaluateJob(_ProxyJob):
@@ -145,3 +148,13 @@ def queue_of(request: Any) -> Queue:
     if options is not None and options.solver == "gurobi":
         return "gurobi"
     return "gpu" if options is not None and options.device == "cuda" else "cpu"
+
+
+def most_seconds(request: Mapping[str, Any]) -> float:
+    """Return how long a stored request may take."""
+    if request["kind"] == "train":
+        return 60.0 * float(request["minutes"]) + TRAINING_ENDS
+    if request["kind"] == "bounds":
+        return BOUNDS_SECONDS
+    limit = float(request["time_limit"] if request["kind"] == "evaluate" else request["options"]["time_limit"])
+    return limit * len(request["u"]) if request["kind"] == "sweep" else limit

@@ -32,6 +32,12 @@ def open_database(url: str) -> Engine:
     raise ValueError(f"a {backend} database cannot be used; give sqlite:///FILE or postgresql+psycopg://...")
 
 
+def system_url(url: str) -> str:
+    """Return a database URL as DBOS wants it: without the name of a driver."""
+    parsed = make_url(url)
+    return parsed.set(drivername=parsed.get_backend_name()).render_as_string(hide_password=False)
+
+
 def session(engine: Engine) -> Session:
     """Return a session; `with session(engine) as s, s.begin():` is one transaction."""
     return Session(engine, expire_on_commit=False)

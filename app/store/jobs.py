@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import CursorResult, Delete, Update, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.store.database import new_id, now
@@ -79,21 +79,22 @@ def ask_cancel(s: Session, job: Job) -> bool:
     Returns:
         Whether this changed anything; a job that has ended or is being cancelled stays as it is.
     """
-    changed = s.execute(
-        update(Job).where(Job.id == job.id, Job.status == "running").values(status="canceling", cancel_at=now())
+    changed = changes(
+        s, update(Job).where(Job.id == job.id, Job.status == "running").values(status="canceling", cancel_at=now())
     )
-    if changed.rowcount:
+    if changed:
         s.refresh(job)
         return True
-    changed = s.execute(
+    changed = changes(
+        s,
         update(Job)
         .where(Job.id == job.id, Job.status == "queued")
-        .values(status="canceled", termination="cancelled", cancel_at=now(), finished_at=now())
+        .values(status="canceled", termination="cancelled", cancel_at=now(), finished_at=now()),
     )
     s.refresh(job)
-    if changed.rowcount:
+    if changed:
         _say(s, job.id, {"type": "status", "status": "canceled"})
-    return bool(changed.rowcount)
+    return bool(changed)
 
 
 def resume(s: Session, job: Job) -> bool:
@@ -105,7 +106,8 @@ def resume(s: Session, job: Job) -> bool:
     unfinished = job.status in ("canceled", "failed") or job.termination == "time_limit"
     if job.status not in TERMINAL or not unfinished:
         return False
-    changed = s.execute(
+    changed = changes(
+        s,
         update(Job)
         .where(Job.id == job.id, Job.status == job.status)
         .values(
@@ -114,30 +116,48 @@ def resume(s: Session, job: Job) -> bool:
             error=None,
             cancel_at=None,
             finished_at=None,
+            first=Job.attempt,
             result=None,
             certificate=None,
             report=None,
-        )
+        ),
     )
     s.refresh(job)
-    if changed.rowcount:
+    if changed:
         _say(s, job.id, {"type": "status", "status": "queued"})
-    return bool(changed.rowcount)
+    return bool(changed)
 
 
 def begin(s: Session, job_id: str, worker: str) -> Job | None:
     """Start the next attempt at a job; None where it has ended meanwhile."""
-    changed = s.execute(
+    changed = changes(
+        s,
         update(Job)
         .where(Job.id == job_id, Job.status.in_(ACTIVE))
-        .values(attempt=Job.attempt + 1, worker=worker, started_at=func.coalesce(Job.started_at, now()))
+        .values(attempt=Job.attempt + 1, worker=worker, started_at=func.coalesce(Job.started_at, now())),
     )
-    if not changed.rowcount:
+    if not changed:
         return None
     s.execute(update(Job).where(Job.id == job_id, Job.status == "queued").values(status="running"))
     job = s.get_one(Job, job_id, populate_existing=True)
     _say(s, job_id, {"type": "status", "status": job.status, "attempt": job.attempt})
     return job
+
+
+def hand_back(s: Session, job: Job, blame: bool) -> None:
+    """Take a job from its worker; the caller enqueues it again in the same transaction.
+
+    Args:
+        s: the transaction.
+        job: one that has not ended.
+        blame: whether the job may be why its worker was lost.
+    """
+    # Whatever the old attempt still says is not heard.
+    job.attempt += 1
+    job.first += 1 if blame else 2
+    if job.status == "running":
+        job.status = "queued"
+        _say(s, job.id, {"type": "status", "status": "queued"})
 
 
 def holds(s: Session, job_id: str, attempt: int) -> str | None:
@@ -152,28 +172,45 @@ def tell(
     event: Mapping[str, Any],
     lower: float | None = None,
     upper: float | None = None,
-    latent: Sequence[float] | None = None,
     unit: str | None = None,
 ) -> bool:
     """Append an event and take in bounds where they are better; False for an attempt that was given up."""
-    job = s.scalar(
-        select(Job).where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(ACTIVE)).with_for_update()
-    )
+    job = take_bounds(s, job_id, attempt, lower, upper)
     if job is None:
         return False
-    if lower is not None and (job.lower is None or lower > job.lower):
-        job.lower = lower
-        job.latent = job.latent if latent is None else list(latent)
-    if upper is not None and (job.upper is None or upper < job.upper):
-        job.upper = upper
     job.unit = unit or job.unit
     _say(s, job_id, {**event, "lower": job.lower, "upper": job.upper, "unit": job.unit})
     return True
 
 
-def keep_nodes(s: Session, job_id: str, attempt: int, added: Mapping[int, Any], dropped: Sequence[int]) -> bool:
+def take_bounds(
+    s: Session,
+    job_id: str,
+    attempt: int,
+    lower: float | None = None,
+    upper: float | None = None,
+    latent: Sequence[float] | None = None,
+) -> Job | None:
+    """Take in bounds where they are better, and what attains the lower one; None for an attempt that was given up."""
+    mine = (Job.id == job_id, Job.attempt == attempt, Job.status.in_(ACTIVE))
+    job = s.scalar(select(Job).where(*mine).with_for_update())
+    if job is None:
+        return None
+    if latent is not None and lower is not None and (job.latent is None or lower >= (job.lower or 0.0)):
+        job.latent = list(latent)
+    if lower is not None and (job.lower is None or lower > job.lower):
+        job.lower = lower
+    if upper is not None and (job.upper is None or upper < job.upper):
+        job.upper = upper
+    return job
+
+
+def keep_nodes(
+    s: Session, job_id: str, attempt: int, added: Mapping[int, Any], dropped: Sequence[int], closed: float
+) -> bool:
     """Store the open parts of a search: `added` by number as {upper, data}; False for an attempt given up."""
-    if holds(s, job_id, attempt) is None:
+    mine = (Job.id == job_id, Job.attempt == attempt, Job.status.in_(ACTIVE))
+    if not changes(s, update(Job).where(*mine).values(closed=closed)):
         return False
     if dropped:
         s.execute(delete(SearchNode).where(SearchNode.job == job_id, SearchNode.number.in_(dropped)))
@@ -185,6 +222,11 @@ def keep_nodes(s: Session, job_id: str, attempt: int, added: Mapping[int, Any], 
 def open_nodes(s: Session, job_id: str) -> Sequence[SearchNode]:
     """Return the stored open parts of a job's search."""
     return s.scalars(select(SearchNode).where(SearchNode.job == job_id).order_by(SearchNode.number)).all()
+
+
+def points(s: Session, job_id: str) -> list[Any]:
+    """Return the points of a sweep that earlier attempts found, in order."""
+    return [e.data["point"] for e in events_after(s, job_id, 0, 10**9) if e.data.get("type") == "point"]
 
 
 def log(s: Session, job_id: str, text: str) -> None:
@@ -203,7 +245,8 @@ def read_log(s: Session, job_id: str, offset: int) -> str:
 
 def finish(s: Session, job_id: str, attempt: int, ending: Ending) -> bool:
     """End a job, once; False where it has ended already or the attempt was given up."""
-    changed = s.execute(
+    changed = changes(
+        s,
         update(Job)
         .where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(ACTIVE))
         .values(
@@ -215,9 +258,9 @@ def finish(s: Session, job_id: str, attempt: int, ending: Ending) -> bool:
             certificate=ending.certificate,
             report=ending.report,
             finished_at=now(),
-        )
+        ),
     )
-    if not changed.rowcount:
+    if not changed:
         return False
     _say(s, job_id, {"type": "status", "status": ending.status, "verdict": ending.verdict})
     return True
@@ -227,6 +270,11 @@ def events_after(s: Session, job_id: str, seq: int, limit: int = 1000) -> Sequen
     """Return a job's events after a sequence number, in order."""
     query = select(JobEvent).where(JobEvent.job == job_id, JobEvent.seq > seq).order_by(JobEvent.seq).limit(limit)
     return s.scalars(query).all()
+
+
+def changes(s: Session, statement: Update | Delete) -> int:
+    """Return how many rows a statement changed."""
+    return cast(CursorResult[Any], s.execute(statement)).rowcount
 
 
 def latest_events(s: Session, job_ids: Sequence[str]) -> dict[str, int]:

@@ -105,9 +105,12 @@ class Job(Table):
         status: queued, running, canceling, succeeded, failed or canceled.
         cancel_at: when somebody asked to cancel.
         attempt: how often a worker began it. Only the latest attempt may write: an older one has been given up.
+        first: attempts that were made before the user queued it, or that were not the job's fault.
         worker: the executor of the latest attempt.
+        workflow: of the queue, that brings the job to a worker; a job that is queued again gets another.
         lower, upper: the best bounds so far; they never get worse. None where nothing is known.
         latent: the input that attains `lower`, for a resumed attempt.
+        closed: what no input outside of the search's open parts exceeds; None before the search.
         result, certificate, report: names of blobs.
         error: {code, message} of a failed job.
     """
@@ -126,8 +129,11 @@ class Job(Table):
     lower: Mapped[float | None] = mapped_column(Float)
     upper: Mapped[float | None] = mapped_column(Float)
     latent: Mapped[list[float] | None] = mapped_column(JSON)
+    closed: Mapped[float | None] = mapped_column(Float)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
+    first: Mapped[int] = mapped_column(Integer, default=0)
     worker: Mapped[str | None] = mapped_column(String(80))
+    workflow: Mapped[str | None] = mapped_column(String(80))
     result: Mapped[str | None] = mapped_column(String(64))
     certificate: Mapped[str | None] = mapped_column(String(64))
     report: Mapped[str | None] = mapped_column(String(64))

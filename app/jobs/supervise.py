@@ -1,0 +1,320 @@
+"""One attempt at a job: start its child, store what it says, end it when asked, and close the job.
+
+Runs in a worker's thread. The database may go away meanwhile: what is to be written then waits for it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import NoResultFound, OperationalError
+from sqlalchemy.orm import Session
+
+from app.jobs.requests import most_seconds
+from app.sandbox import Child, Limits, SandboxError, outcome
+from app.settings import Settings
+from app.store import jobs
+from app.store.blobs import Blobs
+from app.store.database import now, session
+from app.store.jobs import Ending
+from app.store.tables import Job, Problem, Proxy
+from solvers.errors import CertigapError
+
+# Seconds between two looks at whether the job still is ours and wanted.
+LOOK = 0.2
+# Seconds between two stored progress events that bring no better bound.
+QUIET = 0.5
+# Seconds beyond its own time limit after which a child is taken to hang.
+OVERTIME = 120.0
+# Seconds that writing waits for a lost database before the attempt is given up.
+PATIENCE = 600.0
+# Files a child may have open: pipes to its own workers among them.
+OPEN_FILES = 4096
+LOG = "log.txt"
+# What the last message of a child has one of.
+LAST = {"result", "refused", "memory", "defect"}
+_FILES = {"result": "result.json", "certificate": "certificate.json", "report": "report.html"}
+
+_Answer = TypeVar("_Answer")
+logger = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a worker has: the database, the blobs, the settings and its name."""
+
+    engine: Engine
+    blobs: Blobs
+    settings: Settings
+    worker: str
+
+    def write(self, work: Callable[[Session], _Answer]) -> _Answer:
+        """Do `work` in one transaction; while the database is away, wait and try again."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with session(self.engine) as s, s.begin():
+                    return work(s)
+            except OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                logger.warning("database away, will try again")
+                time.sleep(1.0)
+
+
+class ChildDiedError(CertigapError, RuntimeError):
+    """A job's process crashed or was killed; another attempt may do better."""
+
+
+def run_job(place: Place, job_id: str) -> None:
+    """Work on a job until it has ended or is no longer this worker's.
+
+    Args:
+        place: of this worker.
+        job_id: the job.
+    """
+    reason = "its worker was lost"
+    while True:
+        job = place.write(lambda s: jobs.begin(s, job_id, place.worker))
+        if job is None:
+            return
+        number, log = job.attempt, logger.bind(job=job_id, attempt=job.attempt)
+        ending: Ending | None
+        try:
+            if job.attempt - job.first > place.settings.attempts:
+                ending = _failed("attempts_exhausted", f"{reason}, {place.settings.attempts} times in a row")
+            elif job.status == "canceling":
+                ending = Ending("canceled", "cancelled")
+            else:
+                log.info("job started", kind=job.kind)
+                ending = _attempt(place, job)
+        except ChildDiedError as error:
+            reason = str(error)
+            log.warning("child died", reason=reason)
+            place.write(partial(jobs.log, job_id=job_id, text=f"certigap: {reason}; trying again\n"))
+            continue
+        except Exception as error:
+            log.exception("defect")
+            ending = _failed("defect", f"a defect of ours, please report it: {type(error).__name__}: {error}")
+        if ending is None:
+            log.warning("attempt given up")
+        elif place.write(partial(jobs.finish, job_id=job_id, attempt=number, ending=ending)):
+            log.info("job ended", status=ending.status, termination=ending.termination)
+        return
+
+
+def _attempt(place: Place, job: Job) -> Ending | None:
+    with tempfile.TemporaryDirectory(prefix="certigap-job-") as name:
+        try:
+            spec = place.write(lambda s: _spec(s, place, job, Path(name)))
+        except (FileNotFoundError, NoResultFound) as error:
+            return _failed("file_missing", f"what this job needs is gone: {error}")
+        return _Attempt(place, job, Path(name), spec).run()
+
+
+def _failed(code: str, message: str) -> Ending:
+    return Ending("failed", "error", error={"code": code, "message": message})
+
+
+def _spec(s: Session, place: Place, job: Job, folder: Path) -> dict[str, Any]:
+    """Return what the child needs, its files put into the folder."""
+    request = job.request
+    spec: dict[str, Any] = {"folder": str(folder), "model": "", "case": "", "problem": None}
+    if request.get("proxy"):
+        proxy = s.get_one(Proxy, request["proxy"])
+        spec["model"] = f"model.{proxy.format}"
+        (folder / spec["model"]).write_bytes(place.blobs.get(job.tenant, proxy.sha256))
+        if proxy.manifest is not None and proxy.format == "onnx":
+            (folder / "model.json").write_bytes(_json(proxy.manifest))
+    if request.get("problem"):
+        problem = s.get_one(Problem, request["problem"])
+        spec["problem"] = problem.spec
+        if problem.sha256 is not None:
+            spec["case"] = "case.m"
+            (folder / "case.m").write_bytes(place.blobs.get(job.tenant, problem.sha256))
+    nodes = {node.number: node.data for node in jobs.open_nodes(s, job.id)}
+    stored = {"nodes": nodes, "closed": job.closed, "upper": job.upper, "latent": job.latent}
+    resumed = job.attempt > 1 and (nodes or job.upper is not None)
+    spec["frontier"] = stored if resumed else None
+    spec["points"] = jobs.points(s, job.id)
+    spec["cores"] = place.settings.cores or len(os.sched_getaffinity(0))
+    spec["request"] = request
+    return spec
+
+
+@dataclass
+class _Attempt:
+    """A running child and what is known of it."""
+
+    place: Place
+    job: Job
+    folder: Path
+    spec: dict[str, Any]
+    stored: float = 0.0
+    heard: dict[str, Any] = field(default_factory=dict)
+    logged: int = 0
+
+    def run(self) -> Ending | None:
+        """Return how the job ended; None where it is no longer this attempt's.
+
+        Raises:
+            ChildDiedError: the child crashed or was killed.
+        """
+        settings = self.place.settings
+        limits = Limits(math.inf, settings.job_memory, settings.file_size, OPEN_FILES)
+        child = Child("app.jobs.run:run", self.spec, limits, self.folder / LOG)
+        try:
+            return self._watch(child)
+        finally:
+            child.close()
+            self._log()
+
+    def _watch(self, child: Child) -> Ending | None:
+        limit = most_seconds(self.job.request)
+        began = looked = time.monotonic()
+        asked: float | None = None
+        while True:
+            try:
+                message = child.listen(LOOK)
+            except EOFError:
+                if asked is not None:
+                    return self._cut_short()
+                raise ChildDiedError(f"its process was ended by {_signal(child.exit_code)}") from None
+            if message is not None and "started" not in message:
+                if message.keys() & LAST:
+                    return self._last(message)
+                if not self._store(message):
+                    return None
+            moment = time.monotonic()
+            if moment - looked >= LOOK:
+                looked = moment
+                status = self.place.write(lambda s: jobs.holds(s, self.job.id, self.job.attempt))
+                self._log()
+                if status is None:
+                    return None
+                if status == "canceling" and asked is None:
+                    asked = moment
+                    child.stop()
+            if asked is not None and moment - asked > self.place.settings.grace:
+                return self._cut_short()
+            if moment - began > limit + OVERTIME:
+                return _failed("watchdog", f"it did not end within {OVERTIME:.0f} s after its time limit")
+
+    def _store(self, message: dict[str, Any]) -> bool:
+        """Write what the child said; False where the attempt was given up."""
+        job, number = self.job.id, self.job.attempt
+        if "nodes" in message:
+            nodes = message["nodes"]
+            added = {int(key): node for key, node in nodes["added"].items()}
+            return self.place.write(lambda s: jobs.keep_nodes(s, job, number, added, nodes["dropped"], nodes["closed"]))
+        if "latent" in message:
+            found = {"lower": message["lower"], "latent": message["latent"]}
+            return self.place.write(lambda s: jobs.take_bounds(s, job, number, **found) is not None)
+        if "point" in message:
+            event = {"type": "point", "phase": "sweep", "point": message["point"]}
+            return self.place.write(lambda s: jobs.tell(s, job, number, event))
+        event, bounds = message["event"], {key: message.get(key) for key in ("lower", "upper", "unit")}
+        told = {key: value for key, value in bounds.items() if value is not None}
+        news = (event["phase"], told) != (self.heard.get("phase"), self.heard.get("told"))
+        if not news and time.monotonic() - self.stored < QUIET:
+            return True
+        self.heard, self.stored = {"phase": event["phase"], "told": told}, time.monotonic()
+        return self.place.write(lambda s: jobs.tell(s, job, number, event, **told))
+
+    def _last(self, message: dict[str, Any]) -> Ending:
+        try:
+            found = outcome(message)
+        except SandboxError as error:
+            return _failed(_code(getattr(error, "kind", type(error).__name__)), str(error))
+        canceled = found["termination"] == "cancelled"
+        return self._ended("canceled" if canceled else "succeeded", found)
+
+    def _cut_short(self) -> Ending:
+        """Return the ending of a job that was cancelled and could not say in time what it had."""
+        file = self.folder / _FILES["result"]
+        if not file.is_file() and self.job.kind in ("verify", "attack"):
+            row = self.place.write(lambda s: s.get_one(Job, self.job.id))
+            told = {"lower": row.lower, "upper": row.upper, "unit": row.unit, "termination": "cancelled"}
+            file.write_bytes(_json({**told, "verdict": "unknown" if row.upper is None else "bounded"}))
+        verdict = _read(file.read_bytes()).get("verdict") if file.is_file() else None
+        return self._ended("canceled", {"termination": "cancelled", "verdict": verdict})
+
+    def _ended(self, status: str, found: dict[str, Any]) -> Ending:
+        """Store the files that the child left, and return the ending that names them."""
+        tenant, blobs = self.job.tenant, self.place.blobs
+        names = {
+            key: blobs.put(tenant, (self.folder / file).read_bytes())
+            for key, file in _FILES.items()
+            if (self.folder / file).is_file()
+        }
+        trained = self.folder / "proxy.safetensors"
+        if status == "succeeded" and trained.is_file():
+            names["result"] = self._keep_proxy(trained.read_bytes(), found)
+        return Ending(
+            status,
+            found["termination"],
+            found.get("verdict"),
+            result=names.get("result"),
+            certificate=names.get("certificate"),
+            report=names.get("report"),
+        )
+
+    def _keep_proxy(self, data: bytes, found: dict[str, Any]) -> str:
+        """Store a trained proxy; returns the blob of a result that names it."""
+        tenant, blobs = self.job.tenant, self.place.blobs
+        sha256 = blobs.put(tenant, data)
+        row = Proxy(
+            # The same in every attempt.
+            id=f"prx_{self.job.id.removeprefix('job_')}",
+            tenant=tenant,
+            sha256=sha256,
+            manifest_sha256=self.job.id,
+            format="safetensors",
+            size=len(data),
+            manifest=found["manifest"],
+            summary=found["summary"],
+            created_at=now(),
+        )
+        self.place.write(lambda s: s.merge(row))
+        result = (self.folder / "result.json").read_bytes()
+        return blobs.put(tenant, _json({"proxy": row.id, **_read(result)}))
+
+    def _log(self) -> None:
+        """Store what the child has printed since the last look."""
+        file = self.folder / LOG
+        text = file.read_bytes()[self.logged :] if file.is_file() else b""
+        if text:
+            self.logged += len(text)
+            self.place.write(lambda s: jobs.log(s, self.job.id, text.decode(errors="replace")))
+
+
+def _json(data: Any) -> bytes:
+    return json.dumps(data, allow_nan=False).encode()
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    return dict(json.loads(data))
+
+
+def _signal(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    return f"signal {signal.Signals(-code).name}"
+
+
+def _code(kind: str) -> str:
+    """Return the code of an error: its class's name in small letters, "ModelFileError" as "model_file"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.removesuffix("Error")).lower()

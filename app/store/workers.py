@@ -1,0 +1,43 @@
+"""Workers in the database: their signs of life, by the database's own clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from app.store.database import now
+from app.store.jobs import changes
+from app.store.tables import Worker
+
+
+def sign_in(s: Session, name: str, queues: Sequence[str]) -> None:
+    """Add a worker."""
+    moment = _clock(s)
+    s.add(Worker(id=name, queues=",".join(queues), started_at=moment, seen_at=moment))
+
+
+def beat(s: Session, name: str, queues: Sequence[str]) -> None:
+    """Take in a sign of life; a worker that was thought dead is back, without its jobs."""
+    worker = s.get(Worker, name)
+    if worker is None:
+        sign_in(s, name, queues)
+    else:
+        worker.seen_at = _clock(s)
+
+
+def silent(s: Session, seconds: float) -> list[str]:
+    """Return the workers that have given no sign of life for so long."""
+    return list(s.scalars(select(Worker.id).where(Worker.seen_at < _clock(s) - seconds)))
+
+
+def sign_out(s: Session, name: str) -> bool:
+    """Remove a worker; False where somebody else did."""
+    return changes(s, delete(Worker).where(Worker.id == name)) > 0
+
+
+def _clock(s: Session) -> float:
+    if s.get_bind().dialect.name == "postgresql":
+        return float(s.scalar(select(func.extract("epoch", func.clock_timestamp()))) or 0.0)
+    return now()
