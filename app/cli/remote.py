@@ -109,7 +109,7 @@ def submit(
         raise typer.BadParameter("several values are for --kind sweep", param_hint="-u")
     chosen = _choices(choices)
     request: dict[str, Any] = {"kind": kind, "u": shares if kind == "sweep" else shares[0]}
-    if kind == "evaluate":
+    if kind in ("bounds", "evaluate"):
         request |= chosen
     elif chosen:
         request["options"] = chosen

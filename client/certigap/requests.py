@@ -81,7 +81,7 @@ class BoundsJob(_OfProxy, total=False):
 
     kind: Required[Literal["bounds"]]
     u: float
-    options: Options
+    method: Literal["crown", "alpha", "interval"]
 
 
 class EvaluateJob(_OfProxy, total=False):

@@ -39,7 +39,7 @@ def client(server: str) -> Iterator[Client]:
 def verified(client: Client) -> tuple[certigap.Verification[certigap.Sync], list[Event]]:
     """A verification of the small proxy at u = 1 %, and the events that it showed."""
     seen: list[Event] = []
-    return client.verify(RAW, u=0.01, samples=20, progress=seen.append), seen
+    return client.verify(RAW, u=0.01, attack_seconds=1, samples=20, progress=seen.append), seen
 
 
 def test_verify_in_one_call(
@@ -52,7 +52,7 @@ def test_verify_in_one_call(
     assert found.unit == "$/h"
     assert [event.seq for event in seen] == list(range(1, len(seen) + 1))
     assert seen[-1].ends
-    assert {event.phase for event in seen} >= {"bounds", "search"}
+    assert {event.phase for event in seen} >= {"attack", "search", "done"}
     certificate, report = found.save(tmp_path)
     assert json.loads(certificate.read_text()) == found.certificate()
     assert found.certificate()["claim"]["upper"] == found.upper
@@ -118,7 +118,7 @@ def test_every_kind_of_job_ends_with_its_result(client: Client) -> None:
     options: certigap.Options = {"attack_seconds": 0.2, "samples": 0}
     asked: list[certigap.JobRequest] = [
         {"kind": "attack", "proxy": proxy, "u": 0.1, "options": options},
-        {"kind": "bounds", "proxy": proxy, "u": 0.1, "options": options},
+        {"kind": "bounds", "proxy": proxy, "u": 0.1, "method": "crown"},
         {"kind": "evaluate", "proxy": proxy, "u": 0.1, "samples": 20},
         {"kind": "sweep", "proxy": proxy, "u": [0.0, 0.02], "options": options},
         {"kind": "train", "problem": problem, "steps": 20, "hidden": [4]},
@@ -192,10 +192,10 @@ def test_layers_and_solvers(client: Client) -> None:
 
 def test_the_command_line_does_the_same(server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     at = ["--server", server]
-    assert run(["proxies", "upload", str(RAW), "--json", *at]) == 0
+    assert run(["proxies", "upload", str(SACK), "--json", *at]) == 0
     proxy = json.loads(capsys.readouterr().out)["id"]
-    choices = ["--set", "samples=20", "--set", "solver=highs"]
-    assert run(["jobs", "submit", proxy, "-u", "1%", *choices, "--wait", "--json", *at]) == 0
+    choices = ["--set", "samples=20", "--set", "attack_seconds=0.2"]
+    assert run(["jobs", "submit", proxy, "-u", "2%", *choices, "--wait", "--json", *at]) == 0
     job = json.loads(capsys.readouterr().out)
     assert job["verdict"] == "certified"
     assert run(["jobs", "save", job["id"], "-o", str(tmp_path), *at]) == 0
@@ -208,7 +208,7 @@ def test_the_command_line_does_the_same(server: str, tmp_path: Path, capsys: pyt
     assert len(json.loads(capsys.readouterr().out)["data"]) == 1
     assert run(["jobs", "result", job["id"], *at]) == 0
     assert json.loads(capsys.readouterr().out)["upper"] == job["upper"]
-    assert run(["jobs", "submit", proxy, "-u", "1%", "--set", "threshold=1", "--wait", *at]) == 1
+    assert run(["jobs", "submit", proxy, "-u", "2%", *choices, "--set", "threshold=0", "--wait", *at]) == 1
     assert "falsified" in capsys.readouterr().out
     for words in (["get"], ["wait"], ["cancel"], ["resume"], ["log"]):
         assert run(["jobs", *words, job["id"], *at]) == 0

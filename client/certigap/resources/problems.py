@@ -35,7 +35,8 @@ class Problems(Resource[Runner]):
         Args:
             case: a PGLib name such as "pglib_opf_case57_ieee", a MATPOWER file (`.m`), or a knapsack instance: its
                 JSON file, or a mapping with name, values, weights and capacity.
-            thermal, shunts, angle_limits: of a grid: how line limits count, and whether shunts and angle limits do.
+            thermal, shunts, angle_limits: of a grid only: how line limits count, and whether shunts and angle limits
+                do.
 
         Raises:
             UsageError: the file cannot be read.
@@ -44,14 +45,11 @@ class Problems(Resource[Runner]):
         asked = {"thermal": thermal, "shunts": shunts, "angle_limits": angle_limits}
         details = {name: value for name, value in asked.items() if value is not None}
         if isinstance(case, Mapping):
-            request = Request("POST", "/v1/problems", json={"kind": "knapsack", **case, **details})
-        elif Path(case).suffix == ".m":
-            query: dict[str, str | int] = {name: str(value).lower() for name, value in details.items()}
-            headers = {"Content-Type": "text/plain; charset=utf-8"}
-            query |= {"kind": "dcopf", "name": re.sub(r"[^A-Za-z0-9_.-]", "_", Path(case).stem)[:LONGEST_NAME]}
-            request = Request("POST", "/v1/problems", query, headers, content=_read(Path(case)))
+            request = _instance(case)
         elif Path(case).suffix == ".json":
-            request = Request("POST", "/v1/problems", json=_instance(Path(case)) | details)
+            request = _instance(_parsed(Path(case)))
+        elif Path(case).suffix == ".m":
+            request = _uploaded(Path(case), details)
         else:
             request = Request("POST", "/v1/problems", json={"kind": "dcopf", "case": str(case), **details})
         return (yield from self.ask(request, Problem))
@@ -67,14 +65,26 @@ class Problems(Resource[Runner]):
         yield from self.pages(Request("GET", "/v1/problems", {"limit": page_size}), Problem)
 
 
-def _instance(path: Path) -> dict[str, Any]:
+def _instance(told: Mapping[str, Any]) -> Request:
+    fields = {name: value for name, value in told.items() if name != "schema"}
+    return Request("POST", "/v1/problems", json={"kind": "knapsack", **fields})
+
+
+def _uploaded(path: Path, details: Mapping[str, str | bool]) -> Request:
+    query: dict[str, str | int] = {name: str(value).lower() for name, value in details.items()}
+    query |= {"kind": "dcopf", "name": re.sub(r"[^A-Za-z0-9_.-]", "_", path.stem)[:LONGEST_NAME]}
+    headers = {"Content-Type": "text/plain; charset=utf-8"}
+    return Request("POST", "/v1/problems", query, headers, content=_read(path))
+
+
+def _parsed(path: Path) -> dict[str, Any]:
     try:
         instance = json.loads(_read(path))
     except ValueError as error:
         raise UsageError(f"{path} is not JSON ({error}); give a knapsack instance") from error
     if not isinstance(instance, dict):
         raise UsageError(f"{path} is no knapsack instance; it needs name, values, weights and capacity")
-    return {"kind": "knapsack", **{name: value for name, value in instance.items() if name != "schema"}}
+    return instance
 
 
 def _read(path: Path) -> bytes:
