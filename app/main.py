@@ -20,6 +20,7 @@ from app.api.schema import describe
 from app.api.state import State, rate_limiter
 from app.api.watch import Watch
 from app.jobs.queue import open_queue
+from app.sandbox import warm_up
 from app.settings import Settings
 from app.store.blobs import Blobs
 from app.store.database import open_database
@@ -56,6 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
+    warm_up()
     engine = open_database(settings.database)
     queue: DBOSClient = open_queue(engine)
     watch = Watch(engine)

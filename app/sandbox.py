@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import ModuleType
@@ -92,6 +93,13 @@ class Channel:
 
     say: Callable[[dict[str, Any]], None]
     stopped: Callable[[], bool]
+
+
+def warm_up() -> None:
+    """Start the server that children are forked from, so that the first one need not wait for its imports."""
+    with _starting:
+        _context.set_forkserver_preload(PRELOAD)
+        forkserver.ensure_running()
 
 
 class Child:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from app.cli import check, doctor, keys, migrate, remote, train, verify
+from app.cli import check, doctor, keys, migrate, remote, serve, train, verify, worker
 from problems.errors import CaseError, DomainError, InstanceError
 from proxies.errors import ProxyError
 from solvers.errors import CertigapError, SolverUnavailableError
@@ -28,6 +28,8 @@ cli.command()(verify.verify)
 cli.add_typer(train.cli, name="train")
 cli.command()(check.check)
 cli.command()(doctor.doctor)
+cli.command()(serve.serve)
+cli.command()(worker.worker)
 cli.add_typer(remote.proxies, name="proxies")
 cli.add_typer(remote.jobs, name="jobs")
 cli.command()(migrate.migrate)
