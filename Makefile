@@ -12,7 +12,7 @@ $(STAMP): pyproject.toml client/pyproject.toml constraints.txt
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/certigap verify benchmarks/proxies/dcopf-case57-raw.safetensors -u 5%
+	$(BIN)/python docs/demo.py
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -1,9 +1,12 @@
-"""Fixtures of the client's tests: both clients, and a clock that waits for nobody."""
+"""Fixtures of the client's tests: both clients, a clock that waits for nobody, and a real service."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from benchmarks.service.harness import Service
 from certigap import runners
 from certigap.resources import jobs
 from tests.client.fake import Both, Clock
@@ -21,3 +24,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(runners, "sleep_async", made.sleep_async)
     monkeypatch.setattr(jobs, "monotonic", made.monotonic)
     return made
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real service with one worker."""
+    service = Service(tmp_path_factory.mktemp("service"))
+    try:
+        service.start()
+        yield service.url
+    finally:
+        service.close()

@@ -14,19 +14,12 @@ import certigap
 from app.cli.main import run
 from certigap import Client, Event
 from problems.knapsack_instances import random_knapsack, write_knapsack
-from tests.client.service import running
 from tests.shipped import FOLDER
 
 RAW = FOLDER / "dcopf-case57-raw.safetensors"
 SACK = FOLDER / "knapsack-10.safetensors"
 # A proxy and a domain that nobody closes within a test.
 HARD, WIDE = FOLDER / "dcopf-case300-raw.safetensors", 0.2
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running(tmp_path_factory.mktemp("service")) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")
