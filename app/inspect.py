@@ -6,10 +6,13 @@ Every function takes and returns plain JSON data.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from problems.errors import CaseError
 from problems.parametric import ParametricProblem
@@ -19,11 +22,12 @@ from proxies.files import load_network
 from proxies.knapsack import knapsack_problem
 from proxies.layers import Layer
 from proxies.load import load_proxy
-from proxies.manifest import DcOpfSpec, KnapsackSpec, Manifest
+from proxies.manifest import DcOpfSpec, KnapsackSpec, Manifest, ProblemSpec
 from solvers.registry import describe_solvers
 from verifier.checker import CertificateError, Standing, check_certificate
 
 Json = dict[str, Any]
+_SPEC: TypeAdapter[DcOpfSpec | KnapsackSpec] = TypeAdapter(ProblemSpec)
 # A case of a manifest: a PGLib name, or the bare name of a file that its user has. Never a path of this machine.
 _PGLIB = re.compile(r"pglib_opf_[A-Za-z0-9_]{1,80}")
 _OWN_CASE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,80}\.m")
@@ -89,7 +93,8 @@ def certificate(spec: Json) -> Json:
     """Check a certificate.
 
     Args:
-        spec: `certificate`, the proxy's `path`, the `case` (a path or PGLib name; None for the manifest's), `samples`.
+        spec: `certificate`; the `folder` with the files, and in it the `model` and the `case`, "" where there is none;
+            the `problem` as in a manifest, or None for the manifest's; `samples`.
 
     Returns:
         `holds`, and `findings`: {claim, standing, detail} of each claim.
@@ -103,7 +108,9 @@ def certificate(spec: Json) -> Json:
         units = [data["proxy"].get(key, {}).get("unit") for key in ("input", "output")]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CertificateError(f"this is no certificate ({error}); nothing was checked") from error
-    loaded = load_proxy(spec["path"], spec["case"], *units)
+    problem = None if spec["problem"] is None else _SPEC.validate_python(spec["problem"])
+    os.chdir(spec["folder"])  # A certificate names a case of its user's own by its bare name.
+    loaded = load_proxy(spec["model"], spec["case"] or None, *units, problem)
     findings = check_certificate(data, loaded.proxy, loaded.problem, loaded.problem.domain(u), spec["samples"])
     return {
         "holds": all(finding.standing is not Standing.FAILS for finding in findings),

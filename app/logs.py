@@ -19,9 +19,10 @@ def configure(settings: Settings) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *(
-                [structlog.dev.ConsoleRenderer()]
+                # Tracebacks without the values of variables: API keys are among them.
+                [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
                 if human
-                else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+                else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
             ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),

@@ -46,8 +46,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings = settings
-    for part in (proxies, problems, jobs, events, outcomes, certificates, layers, operation):
-        app.include_router(part.router)
+    routers = [part.router for part in (proxies, problems, jobs, events, outcomes, certificates, layers, operation)]
+    app.state.routes = [route for router in routers for route in router.routes]
+    for router in routers:
+        app.include_router(router)
     app.add_middleware(Around, settings=settings)
     errors.install(app)
     describe(app)
@@ -74,9 +76,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         in_flight=set(),
     )
     looking = asyncio.create_task(watch.run())
+    # The first child waits seconds for what all of them import: let that be nobody's request.
+    warming = asyncio.create_task(asyncio.to_thread(operation.warm, app.state.service))
     try:
         yield
     finally:
+        warming.cancel()
         looking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await looking

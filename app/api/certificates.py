@@ -25,7 +25,7 @@ router = APIRouter(prefix="/v1", tags=["certificates"], route_class=StrictRoute)
 class CheckBody(BaseModel):
     """A certificate and what it is about."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     certificate: dict[str, Any]
     proxy: str | None = Field(
         None, max_length=40, description="Id of the proxy; without it, yours with the file that the certificate names."
@@ -82,21 +82,20 @@ def _proxy(s: Any, tenant: str, body: CheckBody) -> Proxy | None:
 
 def _files(service: State, proxy: Proxy, problem: Problem | None, folder: Path) -> dict[str, Any]:
     """Lay the stored files out as the reader wants them; return where they are."""
-    path = folder / f"model.{proxy.format}"
-    service.blobs.get_file(proxy.tenant, proxy.sha256, path)
+    model = folder / f"model.{proxy.format}"
+    service.blobs.get_file(proxy.tenant, proxy.sha256, model)
     if proxy.manifest is not None and proxy.format == "onnx":
-        path.with_suffix(".json").write_bytes(objects.as_json(proxy.manifest))
-    if problem is None:
-        return {"path": str(path), "case": None}
-    if problem.sha256 is not None:
-        case = folder / f"{problem.summary['name']}.m"
-        service.blobs.get_file(problem.tenant, problem.sha256, case)
-        return {"path": str(path), "case": str(case)}
-    if problem.spec["kind"] == "dcopf":
-        return {"path": str(path), "case": problem.spec["case"]}
-    case = folder / "instance.json"
-    case.write_bytes(objects.as_json({key: value for key, value in problem.spec.items() if key != "kind"}))
-    return {"path": str(path), "case": str(case)}
+        model.with_suffix(".json").write_bytes(objects.as_json(proxy.manifest))
+    spec = {
+        "folder": str(folder),
+        "model": model.name,
+        "case": "",
+        "problem": None if problem is None else problem.spec,
+    }
+    if problem is not None and problem.sha256 is not None:
+        spec["case"] = f"{problem.summary['name']}.m"
+        service.blobs.get_file(problem.tenant, problem.sha256, folder / spec["case"])
+    return spec
 
 
 def _check(service: State, spec: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from obstore.exceptions import BaseError as StorageError
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 MEDIA_TYPE = "application/problem+json"
 _TYPES = "https://certigap.dev/problems/"
@@ -128,7 +129,19 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     details = {404: "there is nothing at this address", 405: "this address does not know the method; see Allow"}
     code = codes.get(error.status_code, "refused")
     detail = details.get(error.status_code, str(error.detail))
-    return render(request_id(request), error.status_code, code, detail, headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return render(request_id(request), error.status_code, code, detail, headers=headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """Return the methods that a path knows, of all its routes."""
+    found: set[str] = set()
+    for route in request.app.state.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return found
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -26,7 +27,22 @@ HEARTBEAT = 15.0
 _MOST = 1000
 # Larger than any sequence number, and still one for every database.
 _LARGEST = 2**31 - 1
-_STREAM = {"schema": {"type": "string", "description": "id: the sequence number; event: the type; data: an event."}}
+# In OpenAPI 3.1 this describes each event of the stream.
+_STREAM = {
+    "schema": {
+        "type": "object",
+        "required": ["id", "event", "data"],
+        "properties": {
+            "id": {"type": "string", "description": "The sequence number: Last-Event-ID takes it."},
+            "event": {"type": "string", "description": "The type of the event."},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": {"$ref": "#/components/schemas/EventBody"},
+            },
+        },
+    }
+}
 
 
 @router.get(
@@ -63,7 +79,7 @@ def _wants_json(request: Request) -> bool:
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= _LARGEST):
+    if not re.fullmatch("[0-9]{1,10}", text) or int(text) > _LARGEST:
         where = [("header:Last-Event-ID", "not a sequence number")]
         raise Refusal(422, "invalid", "Last-Event-ID is not a number that this stream gave", where)
     return int(text)

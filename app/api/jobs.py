@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Body, Header, Query, Response
+from fastapi.openapi.models import Example
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
@@ -30,6 +31,15 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 
 LONGEST_WAIT = 60
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
+_PROXY, _PROBLEM = "prx_01J8ZC3V5T6XEXAMPLE0PROXY0", "prb_01J8ZC3V5T6XEXAMPLE0PRB000"
+_EXAMPLES: dict[str, Example] = {
+    "verify": {"value": {"kind": "verify", "proxy": _PROXY, "u": 0.05, "options": {"time_limit": 600}}},
+    "attack": {"value": {"kind": "attack", "proxy": _PROXY, "u": 0.1, "options": {"attack_seconds": 30}}},
+    "bounds": {"value": {"kind": "bounds", "proxy": _PROXY, "u": 0.05, "method": "alpha"}},
+    "evaluate": {"value": {"kind": "evaluate", "proxy": _PROXY, "samples": 5000, "measure": "relative"}},
+    "sweep": {"value": {"kind": "sweep", "proxy": _PROXY, "u": [0.01, 0.02, 0.05]}},
+    "train": {"value": {"kind": "train", "problem": _PROBLEM, "hidden": [64, 64], "minutes": 5}},
+}
 _CHANGED: dict[int | str, dict[str, Any]] = {
     200: {"description": "Nothing to change: it has ended, or was asked before.", "model": JobBody},
 }
@@ -46,7 +56,7 @@ _CHANGED: dict[int | str, dict[str, Any]] = {
     },
 )
 async def create(
-    body: JobRequest,
+    body: Annotated[JobRequest, Body(openapi_examples=_EXAMPLES)],
     response: Response,
     service: Service,
     who: Who,

@@ -26,7 +26,7 @@ Number = FiniteFloat | None
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class QpSolveBody(_Body):
@@ -86,7 +86,7 @@ class IlpSolveBody(_Body):
 class CombOptNetGradient(_Body):
     """CombOptNet: gradients by c, A and b."""
 
-    kind: Literal["comboptnet"] = "comboptnet"
+    kind: Literal["comboptnet"]
     tau: FiniteFloat = Field(0.5, ge=0)
     basis: Literal["delta", "canonical"] = "delta"
 
@@ -112,7 +112,7 @@ class IlpVjpBody(IlpSolveBody):
     y: Rows
     dy: Rows
     gradient: Annotated[CombOptNetGradient | BlackboxGradient | PerturbedGradient, Field(discriminator="kind")] = (
-        CombOptNetGradient()
+        CombOptNetGradient(kind="comboptnet")
     )
     seed: int = Field(0, ge=0, le=2**31 - 1)
     model_config = ConfigDict(

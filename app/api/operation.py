@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Literal
 
@@ -82,6 +83,12 @@ def metrics(service: Service) -> Response:
 def solvers(service: Service, who: Who) -> Solvers:
     """List the solvers that are installed where the service runs."""
     return Solvers(data=_known_solvers(service))
+
+
+def warm(service: State) -> None:
+    """Start the sandbox, and learn which solvers are here; it is no error if that fails: the first caller hears why."""
+    with contextlib.suppress(Refusal):
+        _known_solvers(service)
 
 
 def _known_solvers(service: State) -> list[SolverBody]:

@@ -25,6 +25,7 @@ from app.store import objects
 from app.store.database import new_id, now, reading
 from app.store.keys import Caller
 from app.store.tables import Problem
+from problems.knapsack import LARGEST_TOTAL_WEIGHT
 
 router = APIRouter(prefix="/v1/problems", tags=["problems"])
 
@@ -35,7 +36,7 @@ _LARGEST_INSTANCE = 100_000
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class DcOpfBody(_Body):
@@ -53,9 +54,11 @@ class KnapsackBody(_Body):
 
     kind: Literal["knapsack"]
     name: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
-    values: list[FiniteFloat] = Field(min_length=1, max_length=_LARGEST_INSTANCE)
-    weights: list[int] = Field(min_length=1, max_length=_LARGEST_INSTANCE)
-    capacity: FiniteFloat
+    values: list[Annotated[FiniteFloat, Field(ge=0)]] = Field(min_length=1, max_length=_LARGEST_INSTANCE)
+    weights: list[Annotated[int, Field(ge=1, le=LARGEST_TOTAL_WEIGHT)]] = Field(
+        min_length=1, max_length=_LARGEST_INSTANCE
+    )
+    capacity: FiniteFloat = Field(ge=0)
 
 
 _Instance = Annotated[DcOpfBody | KnapsackBody, Field(discriminator="kind")]

@@ -28,7 +28,7 @@ from app.store.keys import create_key
 from app.store.migrate import migrate
 from app.store.tables import ApiKey
 from solvers.errors import CertigapError
-from verifier.pool import die_with_parent
+from solvers.lifetime import die_with_parent
 
 # Seconds between two looks at the parts; and after a start before a part that died at once is started again.
 LOOK, REST = 0.2, 1.0

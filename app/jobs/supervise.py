@@ -143,8 +143,8 @@ def _spec(s: Session, place: Place, job: Job, folder: Path) -> dict[str, Any]:
         problem = s.get_one(Problem, request["problem"])
         spec["problem"] = problem.spec
         if problem.sha256 is not None:
-            spec["case"] = "case.m"
-            (folder / "case.m").write_bytes(place.blobs.get(job.tenant, problem.sha256))
+            spec["case"] = f"{problem.summary['name']}.m"
+            (folder / spec["case"]).write_bytes(place.blobs.get(job.tenant, problem.sha256))
     nodes = {node.number: node.data for node in jobs.open_nodes(s, job.id)}
     stored = {"nodes": nodes, "closed": job.closed, "upper": job.upper, "latent": job.latent}
     resumed = job.attempt > 1 and (nodes or job.upper is not None)

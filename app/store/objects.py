@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,8 @@ from app.store.tables import Problem, Proxy, Tenant
 from solvers.errors import CertigapError
 
 Row = TypeVar("Row", Proxy, Problem)
+# Anything else is no id of ours, and may hold what a database does not take.
+_ID = re.compile("[a-z]{3}_[0-9A-Z]{26}")
 
 
 class QuotaError(CertigapError, RuntimeError):
@@ -35,11 +38,15 @@ def as_json(data: Mapping[str, Any]) -> bytes:
 
 def find_proxy(s: Session, tenant: str, proxy: str) -> Proxy | None:
     """Return a tenant's proxy."""
+    if not _ID.fullmatch(proxy):
+        return None
     return s.scalar(select(Proxy).where(Proxy.id == proxy, Proxy.tenant == tenant))
 
 
 def find_problem(s: Session, tenant: str, problem: str) -> Problem | None:
     """Return a tenant's problem."""
+    if not _ID.fullmatch(problem):
+        return None
     return s.scalar(select(Problem).where(Problem.id == problem, Problem.tenant == tenant))
 
 

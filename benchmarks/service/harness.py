@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -178,9 +179,10 @@ def upload(client: httpx.Client, name: str) -> str:
     return str(answer.json()["id"])
 
 
-def submit(client: httpx.Client, kind: str, proxy: str, **body: Any) -> str:
-    """Submit a job and return its id."""
-    answer = client.post("/v1/jobs", json={"kind": kind, "proxy": proxy, **body})
+def submit(client: httpx.Client, kind: str, proxy: str, key: str | None = None, **body: Any) -> str:
+    """Submit a job, with an idempotency key where one is given, and return its id."""
+    headers = {} if key is None else {"Idempotency-Key": key}
+    answer = client.post("/v1/jobs", json={"kind": kind, "proxy": proxy, **body}, headers=headers)
     answer.raise_for_status()
     return str(answer.json()["id"])
 
@@ -215,10 +217,8 @@ def _command(process: psutil.Process) -> list[str]:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _not_root() -> dict[str, Any]:
