@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from app.cli import check, doctor, keys, migrate, serve, train, verify, worker
+from app.cli import check, doctor, keys, migrate, remote, serve, train, verify, worker
 from problems.errors import CaseError, DomainError, InstanceError
 from proxies.errors import ProxyError
 from solvers.errors import CertigapError, SolverUnavailableError
@@ -30,6 +30,8 @@ cli.command()(check.check)
 cli.command()(doctor.doctor)
 cli.command()(serve.serve)
 cli.command()(worker.worker)
+cli.add_typer(remote.proxies, name="proxies")
+cli.add_typer(remote.jobs, name="jobs")
 cli.command()(migrate.migrate)
 cli.add_typer(keys.cli, name="keys")
 
@@ -67,6 +69,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _code(error: CertigapError) -> int:
+    if isinstance(error, remote.RemoteError):
+        return error.code
     if isinstance(error, (ProxyError, CaseError, InstanceError, CutStoreError, DomainError)):
         return BAD_DATA
     return UNAVAILABLE if isinstance(error, SolverUnavailableError) else USAGE
