@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import Any
 
 from solvers.errors import CertigapError
-from verifier.pool import die_with_parent
+from solvers.lifetime import die_with_parent
 
 # What the children need; the server imports it once, so that no child has to.
 PRELOAD = [

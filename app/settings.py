@@ -23,6 +23,7 @@ class Settings(BaseSettings):
         keys: whether callers need a key; "auto": not on loopback.
         log_format: of the service's log; "auto": text on a terminal.
         queues: what a worker listens to.
+        slot: names the place of a worker that no two have at once; one that starts there takes over at once.
         cores: of this worker, for jobs that leave the number of processes open; 0 for all.
         concurrency: jobs that a worker runs at once.
         gurobi_licences, gpus: how many jobs may use one at once, over all workers.
@@ -39,6 +40,7 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     queues: tuple[Literal["cpu", "gpu", "gurobi"], ...] = ("cpu", "gpu", "gurobi")
+    slot: str = ""
     cores: int = Field(0, ge=0)
     concurrency: int = Field(1, ge=1)
     gurobi_licences: int = Field(1, ge=1)

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from problems.knapsack_instances import read_knapsack
 from problems.parametric import ParametricProblem
@@ -16,11 +15,8 @@ from proxies.errors import ModelFileError, ProxyError
 from proxies.files import load_network
 from proxies.knapsack import knapsack_manifest, knapsack_problem, knapsack_proxy
 from proxies.layers import Layer
-from proxies.manifest import DcOpfSpec, KnapsackSpec, Manifest, ProblemSpec
+from proxies.manifest import DcOpfSpec, InputUnit, KnapsackSpec, Manifest, OutputUnit, ProblemSpec
 from proxies.proxy import Proxy
-
-InputUnit = Literal["MW", "pu"]
-OutputUnit = Literal["MW", "pu", "fraction"]
 
 
 @dataclass(frozen=True)

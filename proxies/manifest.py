@@ -45,20 +45,22 @@ def _kind(spec: object) -> str:
 ProblemSpec = Annotated[
     Annotated[DcOpfSpec, Tag("dcopf")] | Annotated[KnapsackSpec, Tag("knapsack")], Discriminator(_kind)
 ]
+InputUnit = Literal["MW", "pu"]
+OutputUnit = Literal["MW", "pu", "fraction"]
 Repair = Literal["clamp", "hypersimplex", "sort_prefix", "sort_skip"]
 
 
 class InputSpec(_Strict):
     """What the network reads: demand in MW or per unit, at every bus or only at those with a load in the case."""
 
-    unit: Literal["MW", "pu"] = "MW"
+    unit: InputUnit = "MW"
     at: Literal["buses", "loads"] = "buses"
 
 
 class OutputSpec(_Strict):
     """What the network writes: MW, per unit or the fraction of [pmin, pmax], for all or the dispatchable generators."""
 
-    unit: Literal["MW", "pu", "fraction"] = "MW"
+    unit: OutputUnit = "MW"
     of: Literal["generators", "dispatchable"] = "generators"
 
 

@@ -6,10 +6,8 @@ A worker that dies loses nothing: its node goes back to the search.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -18,6 +16,7 @@ from typing import Any
 import torch
 
 from problems.interval import Vector
+from solvers.lifetime import die_with_parent
 from verifier.budget import Budget
 from verifier.node import Node, Outcome, expand
 from verifier.replay import sound_gap
@@ -25,7 +24,6 @@ from verifier.task import Task
 
 # Seconds that a worker gets to hand in its bounds after its budget is spent, before it is killed.
 GRACE = 2.0
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -117,12 +115,6 @@ class Pool:
         process.start()
         theirs.close()
         return _Worker(process, ours)
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies, however that happens (Linux only; else nothing)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 MakePool = Callable[[Task, int], Pool]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import typer
 
-from app.cli import check, doctor, keys, migrate, remote, serve, train, verify, worker
+from app.cli import remote
 from problems.errors import CaseError, DomainError, InstanceError
 from proxies.errors import ProxyError
 from solvers.errors import CertigapError, SolverUnavailableError
-from verifier.cut_store import CutStoreError
 
 # Exit codes of sysexits.h, all 64 and up so that 0, 1 and 2 keep their meaning: certified, falsified, not decided.
 USAGE, BAD_DATA, UNAVAILABLE, FAILED = 64, 65, 69, 70
@@ -18,22 +18,34 @@ USAGE, BAD_DATA, UNAVAILABLE, FAILED = 64, 65, 69, 70
 # Typer may carry its own copy of click; the classes that BadParameter derives from are the right ones in any case.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
-cli = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Certified worst-case optimality gaps of trained optimization proxies.",
-)
-cli.command()(verify.verify)
-cli.add_typer(train.cli, name="train")
-cli.command()(check.check)
-cli.command()(doctor.doctor)
-cli.command()(serve.serve)
-cli.command()(worker.worker)
-cli.add_typer(remote.proxies, name="proxies")
-cli.add_typer(remote.jobs, name="jobs")
-cli.command()(migrate.migrate)
-cli.add_typer(keys.cli, name="keys")
+# Each is a module here, with a function or a group of commands of its name; but for those of a server's resources.
+COMMANDS = ("verify", "train", "check", "serve", "worker", "migrate", "keys", "proxies", "jobs", "doctor")
+REMOTE = {"proxies": remote.proxies, "jobs": remote.jobs}
+
+
+def command_line(first: str = "") -> typer.Typer:
+    """Return the command line; only with the command `first` where there is such: the others' imports take seconds."""
+    cli = typer.Typer(
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        help="Certified worst-case optimality gaps of trained optimization proxies.",
+    )
+    cli.callback()(_no_options)
+    for name in [first] if first in COMMANDS else COMMANDS:
+        if name in REMOTE:
+            cli.add_typer(REMOTE[name], name=name)
+            continue
+        module = importlib.import_module(f"app.cli.{name}")
+        if hasattr(module, "cli"):
+            cli.add_typer(module.cli, name=name)
+        else:
+            cli.command()(getattr(module, name))
+    return cli
+
+
+def _no_options() -> None:
+    """Certified worst-case optimality gaps of trained optimization proxies."""
 
 
 def main() -> None:
@@ -44,6 +56,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line on `arguments` and return the exit code; errors are one sentence on stderr."""
     try:
+        cli = command_line(arguments[0] if arguments else "")
         code = typer.main.get_command(cli).main(arguments, prog_name="certigap", standalone_mode=False)
         return int(code or 0)
     except typer.Exit as error:
@@ -71,6 +84,8 @@ def run(arguments: list[str]) -> int:
 def _code(error: CertigapError) -> int:
     if isinstance(error, remote.RemoteError):
         return error.code
+    from verifier.cut_store import CutStoreError  # Loads torch, which a command that ends well may not need.
+
     if isinstance(error, (ProxyError, CaseError, InstanceError, CutStoreError, DomainError)):
         return BAD_DATA
     return UNAVAILABLE if isinstance(error, SolverUnavailableError) else USAGE

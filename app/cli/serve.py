@@ -1,8 +1,9 @@
-"""`certigap serve`: the whole service with one command: database, API and workers; a part that dies is started again."""
+"""`certigap serve`: database, API and workers with one command; a part that dies is started again."""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import signal
 import socket
@@ -27,7 +28,7 @@ from app.store.keys import create_key
 from app.store.migrate import migrate
 from app.store.tables import ApiKey
 from solvers.errors import CertigapError
-from verifier.pool import die_with_parent
+from solvers.lifetime import die_with_parent
 
 # Seconds between two looks at the parts; and after a start before a part that died at once is started again.
 LOOK, REST = 0.2, 1.0
@@ -121,6 +122,7 @@ def _check_port(settings: Settings) -> None:
 @dataclass
 class _Part:
     command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     started: float = -REST
 
@@ -148,8 +150,11 @@ class _Supervisor:
             "warning",
             *listen,
         ]
-        commands = [api, *[["-m", "app.cli.main", "worker"]] * self.workers]
-        self.parts = [_Part([sys.executable, *command]) for command in commands]
+        # Nobody else has this folder, so a worker of the same slot that came before is dead.
+        place = hashlib.sha256(str(self.settings.data_dir.absolute()).encode()).hexdigest()[:8]
+        slots = [f"{socket.gethostname()}-{place}-{k}" for k in range(self.workers)]
+        self.parts = [_Part([sys.executable, *api])]
+        self.parts += [_Part([sys.executable, "-m", "app.cli.main", "worker"], {"CERTIGAP_SLOT": s}) for s in slots]
         try:
             while not stop.is_set():
                 for part in self.parts:
@@ -167,7 +172,9 @@ class _Supervisor:
             code = part.process.returncode
             print(f"certigap: {part.command[2]} ended with code {code}; started again", file=sys.stderr, flush=True)
         part.started = time.monotonic()
-        part.process = subprocess.Popen(part.command, env=self._environment(), preexec_fn=_own_group)
+        part.process = subprocess.Popen(
+            part.command, env={**self._environment(), **part.environment}, preexec_fn=_own_group
+        )
 
     def _environment(self) -> dict[str, str]:
         told = {

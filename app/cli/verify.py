@@ -22,7 +22,8 @@ from app.cli.text import parse_share, summary
 from app.files import write_whole
 from problems.domain import Domain
 from problems.parametric import ParametricProblem
-from proxies.load import InputUnit, OutputUnit, load_proxy
+from proxies.load import load_proxy
+from proxies.manifest import InputUnit, OutputUnit
 from verifier.attack import AttackOptions
 from verifier.certificate import to_json
 from verifier.cut_store import CutStore

@@ -7,9 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from proxies.load import InputUnit, OutputUnit
-from verifier.attack import AttackOptions
-from verifier.options import VerifyOptions
+from proxies.manifest import InputUnit, OutputUnit
 
 # Seconds for bounds alone, and for what training does after its last step.
 BOUNDS_SECONDS, TRAINING_ENDS = 600.0, 300.0
@@ -41,31 +39,6 @@ class Options(_Body):
     workers: int = Field(0, ge=0, le=256, description="Processes that work on parts; 0 for one a core.")
     samples: int = Field(1000, ge=0, le=1_000_000, description="Random inputs to compare with in the report.")
     seed: int = Field(0, ge=0, le=2**31 - 1)
-
-    def engine(self, workers: int) -> VerifyOptions:
-        """Return the engine's options; `workers` where the caller leaves the number open."""
-        rounds = AttackOptions.rounds if self.attack_seconds > 0 else 0
-        return VerifyOptions(
-            measure=self.measure,
-            threshold=self.threshold,
-            tolerance=self.tolerance,
-            time_limit=self.time_limit,
-            solver=self.solver,
-            formulation=self.formulation,
-            style=self.style,
-            bounds=self.bounds,
-            rounds=self.rounds,
-            attack=AttackOptions(
-                self.attack_style,
-                seconds=self.attack_seconds,
-                rounds=rounds,
-                device=None if self.device == "auto" else self.device,
-            ),
-            split=self.split,
-            effort=self.effort,
-            workers=self.workers or workers,
-            seed=self.seed,
-        )
 
 
 class _ProxyJob(_Body):

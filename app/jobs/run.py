@@ -28,6 +28,7 @@ from app.jobs.requests import (
     BoundsJob,
     EvaluateJob,
     JobRequest,
+    Options,
     SweepJob,
     TrainJob,
     VerifyJob,
@@ -46,6 +47,7 @@ from proxies.proxy import latent_layers
 from proxies.training import TrainingOptions
 from proxies.training_dcopf import train_dcopf
 from proxies.training_knapsack import train_knapsack
+from verifier.attack import AttackOptions
 from verifier.bounds.over_domain import proxy_bounds
 from verifier.certificate import to_json
 from verifier.frontier import Change, Frontier
@@ -123,12 +125,12 @@ def _run(request: Any, work: Work) -> dict[str, Any]:
 
 @_run.register
 def _(request: VerifyJob, work: Work) -> dict[str, Any]:
-    return _verify(work, request, request.options.engine(work.cores))
+    return _verify(work, request, _engine(request.options, work.cores))
 
 
 @_run.register
 def _(request: AttackJob, work: Work) -> dict[str, Any]:
-    return _verify(work, request, replace(request.options.engine(work.cores), most_parts=0))
+    return _verify(work, request, replace(_engine(request.options, work.cores), most_parts=0))
 
 
 def _verify(work: Work, request: VerifyJob | AttackJob, options: VerifyOptions) -> dict[str, Any]:
@@ -244,7 +246,7 @@ def _(request: EvaluateJob, work: Work) -> dict[str, Any]:
 def _(request: SweepJob, work: Work) -> dict[str, Any]:
     loaded = work.load(request)
     points = [dict(point) for point in work.points]
-    options = request.options.engine(work.cores)
+    options = _engine(request.options, work.cores)
     for u in request.u[len(points) :]:
         result = _search(work, loaded, u, options, kept=False)
         if work.channel.stopped():
@@ -309,6 +311,28 @@ def _train(spec: Any, work: Work, options: TrainingOptions, on_check: Any) -> tu
     case = str(work.folder / work.case) if work.case else None
     problem: DcOpf = dcopf_problem(spec, case)
     return problem, *train_dcopf(problem, spec, options, made_by="certigap job", on_check=on_check)
+
+
+def _engine(options: Options, cores: int) -> VerifyOptions:
+    """Return the engine's options; `cores` processes where the caller leaves the number open."""
+    rounds = AttackOptions.rounds if options.attack_seconds > 0 else 0
+    device = None if options.device == "auto" else options.device
+    return VerifyOptions(
+        measure=options.measure,
+        threshold=options.threshold,
+        tolerance=options.tolerance,
+        time_limit=options.time_limit,
+        solver=options.solver,
+        formulation=options.formulation,
+        style=options.style,
+        bounds=options.bounds,
+        rounds=options.rounds,
+        attack=AttackOptions(options.attack_style, seconds=options.attack_seconds, rounds=rounds, device=device),
+        split=options.split,
+        effort=options.effort,
+        workers=options.workers or cores,
+        seed=options.seed,
+    )
 
 
 def _plain(value: float) -> float | None:

@@ -53,7 +53,7 @@ def work(settings: Settings, stop: threading.Event) -> None:
     """
     global _place
     warm_up()
-    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    name = f"{settings.slot or socket.gethostname()}/{os.getpid()}-{secrets.token_hex(4)}"
     _place = Place(open_database(settings.database), Blobs(settings.blobs), settings, name)
     with session(_place.engine) as s, s.begin():
         workers.sign_in(s, name, settings.queues)
@@ -83,6 +83,10 @@ def work(settings: Settings, stop: threading.Event) -> None:
     logger.info("worker ready", worker=name, queues=",".join(settings.queues))
     client = open_queue(_place.engine)
     try:
+        if settings.slot:
+            with session(_place.engine) as s, s.begin():
+                before = [other for other in workers.of_slot(s, settings.slot) if other != name]
+            _give_up(client, before, blame=True)
         _beat_until(stop, client)
     finally:
         _give_up(client, [name], blame=False)
@@ -110,6 +114,8 @@ def _beat_until(stop: threading.Event, client: DBOSClient) -> None:
 
 def _give_up(client: DBOSClient, names: Sequence[str], *, blame: bool) -> None:
     """Queue the jobs of workers again, and forget these workers."""
+    if not names:
+        return
     # A job that a worker was handed but had not begun says so only here.
     held = client.list_workflows(executor_id=list(names), status="PENDING", load_input=False, load_output=False)
     with session(_place.engine) as s, s.begin():

@@ -32,6 +32,11 @@ def silent(s: Session, seconds: float) -> list[str]:
     return list(s.scalars(select(Worker.id).where(Worker.seen_at < _clock(s) - seconds)))
 
 
+def of_slot(s: Session, slot: str) -> list[str]:
+    """Return the workers of a slot."""
+    return list(s.scalars(select(Worker.id).where(Worker.id.startswith(f"{slot}/", autoescape=True))))
+
+
 def sign_out(s: Session, name: str) -> bool:
     """Remove a worker; False where somebody else did."""
     return changes(s, delete(Worker).where(Worker.id == name)) > 0
