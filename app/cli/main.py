@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from app.cli.remote import RemoteError
 from problems.errors import CaseError, DomainError, InstanceError
 from proxies.errors import ProxyError
 from solvers.errors import CertigapError, SolverUnavailableError
@@ -18,7 +19,7 @@ USAGE, BAD_DATA, UNAVAILABLE, FAILED = 64, 65, 69, 70
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
 # Each is a module here, with a function or a group of commands of its name.
-COMMANDS = ("verify", "train", "check", "serve", "worker", "migrate", "keys", "doctor")
+COMMANDS = ("verify", "train", "check", "serve", "worker", "migrate", "keys", "proxies", "jobs", "doctor")
 
 
 def command_line(first: str = "") -> typer.Typer:
@@ -77,6 +78,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _code(error: CertigapError) -> int:
+    if isinstance(error, RemoteError):
+        return error.code
     from verifier.cut_store import CutStoreError  # Loads torch, which a command that ends well may not need.
 
     if isinstance(error, (ProxyError, CaseError, InstanceError, CutStoreError, DomainError)):

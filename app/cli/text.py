@@ -1,30 +1,12 @@
-"""Words and numbers of the command line: shares as users write them, and a result in a few lines."""
+"""Words and numbers of the command line: gaps, and a result in a few lines."""
 
 from __future__ import annotations
 
 import math
 
-import typer
-
 from app.words import words
 from problems.parametric import ParametricProblem
 from verifier.result import Result, Verdict
-
-
-def parse_share(text: str, option: str) -> float:
-    """Read "5%", "5 %" or "0.05" as 0.05.
-
-    Raises:
-        typer.BadParameter: the text is no share from 0 up to (not including) 1.
-    """
-    stripped = text.strip()
-    try:
-        value = float(stripped.removesuffix("%")) / 100 if stripped.endswith("%") else float(stripped)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a share; write 5% or 0.05", param_hint=option) from None
-    if not 0 <= value < 1:
-        raise typer.BadParameter(f"{text!r} is not below 100 %; write 5 per cent as 5% or 0.05", param_hint=option)
-    return value
 
 
 def amount(value: float, unit: str) -> str:

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app.cli.text import parse_share
+from app.cli.share import parse_share
 from problems.dcopf import DcOpf
 from problems.grid import load_grid
 from problems.interval import Vector

@@ -18,7 +18,8 @@ import typer
 
 from app.answer import answer_of, report_of
 from app.cli.progress import LiveProgress
-from app.cli.text import parse_share, summary
+from app.cli.share import parse_share
+from app.cli.text import summary
 from app.files import write_whole
 from problems.domain import Domain
 from problems.parametric import ParametricProblem
