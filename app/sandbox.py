@@ -95,7 +95,7 @@ class Channel:
 
 
 def warm_up(*modules: str) -> None:
-    """Start the server that children are forked from, and have it import what they need, so that none of them has to."""
+    """Start the server that children are forked from, and have it import what they need."""
     with _starting:
         _context.set_forkserver_preload(list(modules))
         forkserver.ensure_running()
