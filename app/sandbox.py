@@ -256,8 +256,12 @@ def _child(pipe: Connection, target: str, spec: str, limits: Limits, log: str | 
     except MemoryError:
         last = {"memory": True}
     except Exception as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        last = {"defect": f"{type(error).__name__}: {error}"}
+        # Torch has no error of its own for this.
+        if isinstance(error, RuntimeError) and "allocate memory" in str(error):
+            last = {"memory": True}
+        else:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            last = {"defect": f"{type(error).__name__}: {error}"}
     with contextlib.suppress(BrokenPipeError):
         say(last)
     sys.stdout.flush()
