@@ -68,5 +68,7 @@ def test_a_wheel_holds_the_migrations(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
     subprocess.run([*build, "--no-build-isolation"], check=True)
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
-    steps = [f"app/store/migrations/versions/{path.name}" for path in (ROOT / "app/store/migrations/versions").glob("*.py")]
+    steps = [
+        f"app/store/migrations/versions/{path.name}" for path in (ROOT / "app/store/migrations/versions").glob("*.py")
+    ]
     assert {"app/store/migrations/env.py", "app/templates/report.html", *steps} <= set(names)
