@@ -105,12 +105,12 @@ def certificate(spec: Json) -> Json:
     data = spec["certificate"]
     try:
         u = float(data["domain"]["u"])
-        units = [data["proxy"].get(key, {}).get("unit") for key in ("input", "output")]
+        reads, writes = (data["proxy"].get(key, {}).get("unit") for key in ("input", "output"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CertificateError(f"this is no certificate ({error}); nothing was checked") from error
     problem = None if spec["problem"] is None else _SPEC.validate_python(spec["problem"])
     os.chdir(spec["folder"])  # A certificate names a case of its user's own by its bare name.
-    loaded = load_proxy(spec["model"], spec["case"] or None, *units, problem)
+    loaded = load_proxy(spec["model"], spec["case"] or None, reads, writes, problem)
     findings = check_certificate(data, loaded.proxy, loaded.problem, loaded.problem.domain(u), spec["samples"])
     return {
         "holds": all(finding.standing is not Standing.FAILS for finding in findings),

@@ -42,6 +42,8 @@ PRELOAD = [
 LARGEST_MESSAGE = 256 * 2**20
 # Seconds for a child to appear: the first one waits for the server's imports.
 START_SECONDS = 60.0
+# Seconds from a child's last word to its exit code.
+ENDING_SECONDS = 2.0
 
 _context = multiprocessing.get_context("forkserver")
 
@@ -89,10 +91,17 @@ class SandboxRefusedError(SandboxError, ValueError):
 
 @dataclass(frozen=True)
 class Channel:
-    """What a child's target has of the world: `say` sends a message, `stopped` is True once it shall end."""
+    """What a child's target has of the world.
+
+    Attributes:
+        say: sends a message.
+        stopped: True once the child shall end.
+        hear: returns the messages that have come in.
+    """
 
     say: Callable[[dict[str, Any]], None]
     stopped: Callable[[], bool]
+    hear: Callable[[], list[dict[str, Any]]] = list
 
 
 def warm_up() -> None:
@@ -131,6 +140,7 @@ class Child:
     @property
     def exit_code(self) -> int | None:
         """None while it runs; the negative number of the signal that ended it."""
+        self._process.join(ENDING_SECONDS)
         return self._process.exitcode
 
     def listen(self, seconds: float) -> dict[str, Any] | None:
@@ -148,6 +158,11 @@ class Child:
         if ready:
             raise EOFError
         return None
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Send it a message; one that has ended hears nothing."""
+        with contextlib.suppress(OSError):
+            self._pipe.send_bytes(json.dumps(message, allow_nan=False).encode())
 
     def stop(self) -> None:
         """Ask it to end with what it has."""
@@ -233,12 +248,19 @@ def _child(pipe: Connection, target: str, spec: str, limits: Limits, log: str | 
         with lock:
             pipe.send_bytes(json.dumps(message, allow_nan=False).encode())
 
+    def hear() -> list[dict[str, Any]]:
+        heard = []
+        with contextlib.suppress(EOFError):
+            while pipe.poll():
+                heard.append(dict(json.loads(pipe.recv_bytes(LARGEST_MESSAGE))))
+        return heard
+
     say({"started": os.getpid()})
     module, function = target.split(":")
     try:
         work = getattr(importlib.import_module(module), function)
         data = json.loads(spec)
-        result = work(data["call"]) if "call" in data else work(data, Channel(say, stop.is_set))
+        result = work(data["call"]) if "call" in data else work(data, Channel(say, stop.is_set, hear))
         last = {"result": result}
     except CertigapError as error:
         last = {"refused": {"kind": type(error).__name__, "message": str(error)}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -78,6 +79,11 @@ class Settings(BaseSettings):
     def asks_for_keys(self) -> bool:
         """Whether callers need a key."""
         return self.keys == "on" or (self.keys == "auto" and self.host not in LOOPBACK)
+
+    @property
+    def processes(self) -> int:
+        """How many processes a job of this worker may have, where it does not say."""
+        return self.cores or len(os.sched_getaffinity(0))
 
     @property
     def database(self) -> str:

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -117,7 +117,18 @@ class Pool:
         return _Worker(process, ours)
 
 
-MakePool = Callable[[Task, int], Pool]
+class Workers(Protocol):
+    """What a search needs of those who work on its parts; see `Pool`."""
+
+    @property
+    def idle(self) -> int: ...
+    def raise_lower(self, lower: float) -> None: ...
+    def start(self, number: int, node: Node, seconds: float) -> None: ...
+    def listen(self, seconds: float) -> list[Said]: ...
+    def close(self) -> None: ...
+
+
+MakePool = Callable[[Task, int], Workers]
 
 
 def _work(pipe: Connection, task: Task, lower: Any) -> None:

@@ -86,16 +86,12 @@ def _files(service: State, proxy: Proxy, problem: Problem | None, folder: Path) 
     service.blobs.get_file(proxy.tenant, proxy.sha256, model)
     if proxy.manifest is not None and proxy.format == "onnx":
         model.with_suffix(".json").write_bytes(objects.as_json(proxy.manifest))
-    spec = {
-        "folder": str(folder),
-        "model": model.name,
-        "case": "",
-        "problem": None if problem is None else problem.spec,
-    }
+    case = ""
     if problem is not None and problem.sha256 is not None:
-        spec["case"] = f"{problem.summary['name']}.m"
-        service.blobs.get_file(problem.tenant, problem.sha256, folder / spec["case"])
-    return spec
+        case = f"{problem.summary['name']}.m"
+        service.blobs.get_file(problem.tenant, problem.sha256, folder / case)
+    spec = None if problem is None else problem.spec
+    return {"folder": str(folder), "model": model.name, "case": case, "problem": spec}
 
 
 def _check(service: State, spec: dict[str, Any]) -> dict[str, Any]:

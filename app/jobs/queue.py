@@ -14,6 +14,9 @@ from app.store.tables import Job
 # Work of one release goes on under the next one: what a workflow does is one step, and the job's row is its memory.
 APPLICATION_VERSION = "certigap-1"
 WORKFLOW = "run_job"
+PART_WORKFLOW = "run_part"
+# Parts of searches have a queue of their own: who waits for them holds a slot in the others.
+PARTS = "parts"
 QUEUES = ("cpu", "gpu", "gurobi")
 SERIALIZER = DBOSPortableJSONSerializer()
 
@@ -39,3 +42,14 @@ def enqueue(client: DBOSClient, s: Session, job: Job) -> None:
         "priority": int(job.request.get("priority", 0)) + 1,
     }
     client.enqueue_in_transaction(s, options, job.id)
+
+
+def enqueue_part(client: DBOSClient, s: Session, job: Job, number: int) -> None:
+    """Put a part of a job's search into the queue of parts."""
+    options: EnqueueOptions = {
+        "queue_name": PARTS,
+        "workflow_name": PART_WORKFLOW,
+        "workflow_id": f"{job.id}-{job.attempt}-{number}",
+        "app_version": APPLICATION_VERSION,
+    }
+    client.enqueue_in_transaction(s, options, job.id, job.attempt, number)

@@ -6,33 +6,28 @@ Files: what a job leaves lies in its folder as result.json, certificate.json, re
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import singledispatch
-from pathlib import Path
+from dataclasses import replace
+from functools import partial, singledispatch
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter
 
 from app import inspect
 from app.answer import answer_of, report_of
-from app.files import write_whole
+from app.jobs.parts import SpreadPool
 from app.jobs.requests import (
     AttackJob,
     BoundsJob,
     EvaluateJob,
-    JobRequest,
-    Options,
     SweepJob,
     TrainJob,
     VerifyJob,
 )
+from app.jobs.work import SPEC, Work, engine_options
 from app.sandbox import Channel
 from encoding.bounds import input_key
 from encoding.layers import stable_units
@@ -41,68 +36,24 @@ from problems.knapsack import Knapsack
 from proxies.dcopf import dcopf_problem
 from proxies.files import save_network
 from proxies.knapsack import knapsack_problem
-from proxies.load import LoadedProxy, load_proxy
-from proxies.manifest import KnapsackSpec, ProblemSpec
+from proxies.load import LoadedProxy
+from proxies.manifest import KnapsackSpec
 from proxies.proxy import latent_layers
 from proxies.training import TrainingOptions
 from proxies.training_dcopf import train_dcopf
 from proxies.training_knapsack import train_knapsack
-from verifier.attack import AttackOptions
 from verifier.bounds.over_domain import proxy_bounds
 from verifier.certificate import to_json
 from verifier.frontier import Change, Frontier
 from verifier.node import Node
 from verifier.options import VerifyOptions
+from verifier.pool import Pool
 from verifier.result import Event, Result
 from verifier.sampling import sampled_gaps
 from verifier.verify import verify
 
 # Inputs between two looks at whether an evaluation shall stop.
 SAMPLES_AT_ONCE = 250
-_REQUEST: TypeAdapter[Any] = TypeAdapter(JobRequest)
-_SPEC: TypeAdapter[Any] = TypeAdapter(ProblemSpec)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a job has beside its request.
-
-    Attributes:
-        folder: where its files lie, and where it leaves others.
-        model: name of the model file in it; "" for training.
-        case: name of the uploaded case file in it; "" where there is none.
-        problem: spec of the problem that was named, or None.
-        cores: processes for jobs that leave their number open.
-        frontier: what an earlier attempt stored: {nodes, closed, upper, latent}, or None.
-        points: of a sweep, what an earlier attempt found.
-        channel: to the worker.
-    """
-
-    folder: Path
-    model: str
-    case: str
-    problem: Mapping[str, Any] | None
-    cores: int
-    frontier: Mapping[str, Any] | None
-    points: tuple[Mapping[str, Any], ...]
-    channel: Channel
-
-    def load(self, request: Any) -> LoadedProxy:
-        """Return the proxy and its problem."""
-        # A bare name, which the certificate then tells: this process is in the folder.
-        case = self.case or None
-        spec = None if self.problem is None else _SPEC.validate_python(self.problem)
-        return load_proxy(self.folder / self.model, case, request.input_unit, request.output_unit, spec)
-
-    def write(self, name: str, content: str | Mapping[str, Any]) -> None:
-        """Leave a file."""
-        text = content if isinstance(content, str) else json.dumps(content, allow_nan=False)
-        write_whole(self.folder / name, text)
-
-    def say(self, phase: str, seconds: float, counters: Mapping[str, float] | None = None, **bounds: Any) -> None:
-        """Tell of progress."""
-        event = {"type": "progress", "phase": phase, "seconds": round(seconds, 3), "counters": dict(counters or {})}
-        self.channel.say({"event": event, **bounds})
 
 
 def run(spec: dict[str, Any], channel: Channel) -> dict[str, Any]:
@@ -113,10 +64,8 @@ def run(spec: dict[str, Any], channel: Channel) -> dict[str, Any]:
         channel: to the worker.
     """
     torch.set_num_threads(1)
-    request = _REQUEST.validate_python(spec.pop("request"))
-    os.chdir(spec["folder"])  # A bare file name in a manifest means a file here, or none.
-    spec["folder"], spec["points"] = Path(spec["folder"]), tuple(spec["points"])
-    return _run(request, Work(channel=channel, **spec))
+    work, request = Work.of(spec, channel)
+    return _run(request, work)
 
 
 @singledispatch
@@ -126,12 +75,12 @@ def _run(request: Any, work: Work) -> dict[str, Any]:
 
 @_run.register
 def _(request: VerifyJob, work: Work) -> dict[str, Any]:
-    return _verify(work, request, _engine(request.options, work.cores))
+    return _verify(work, request, engine_options(request.options, work.cores))
 
 
 @_run.register
 def _(request: AttackJob, work: Work) -> dict[str, Any]:
-    return _verify(work, request, replace(_engine(request.options, work.cores), most_parts=0))
+    return _verify(work, request, replace(engine_options(request.options, work.cores), most_parts=0))
 
 
 def _verify(work: Work, request: VerifyJob | AttackJob, options: VerifyOptions) -> dict[str, Any]:
@@ -175,6 +124,7 @@ def _search(work: Work, loaded: LoadedProxy, u: float, options: VerifyOptions, *
         work.channel.stopped,
         frontier=_frontier(work.frontier) if kept else None,
         on_change=on_change if kept else None,
+        make_pool=partial(SpreadPool, work.channel) if kept and work.spread else Pool,
     )
 
 
@@ -247,7 +197,7 @@ def _(request: EvaluateJob, work: Work) -> dict[str, Any]:
 def _(request: SweepJob, work: Work) -> dict[str, Any]:
     loaded = work.load(request)
     points = [dict(point) for point in work.points]
-    options = _engine(request.options, work.cores)
+    options = engine_options(request.options, work.cores)
     for u in request.u[len(points) :]:
         result = _search(work, loaded, u, options, kept=False)
         if work.channel.stopped():
@@ -281,7 +231,7 @@ def _(request: TrainJob, work: Work) -> dict[str, Any]:
         minutes=request.minutes,
         seed=request.seed,
     )
-    spec = _SPEC.validate_python(work.problem)
+    spec = SPEC.validate_python(work.problem)
 
     def on_check(step: int, validation: float, seconds: float) -> None:
         work.say("train", seconds, {"step": step, "validation": validation})
@@ -312,28 +262,6 @@ def _train(spec: Any, work: Work, options: TrainingOptions, on_check: Any) -> tu
     case = str(work.folder / work.case) if work.case else None
     problem: DcOpf = dcopf_problem(spec, case)
     return problem, *train_dcopf(problem, spec, options, made_by="certigap job", on_check=on_check)
-
-
-def _engine(options: Options, cores: int) -> VerifyOptions:
-    """Return the engine's options; `cores` processes where the caller leaves the number open."""
-    rounds = AttackOptions.rounds if options.attack_seconds > 0 else 0
-    device = None if options.device == "auto" else options.device
-    return VerifyOptions(
-        measure=options.measure,
-        threshold=options.threshold,
-        tolerance=options.tolerance,
-        time_limit=options.time_limit,
-        solver=options.solver,
-        formulation=options.formulation,
-        style=options.style,
-        bounds=options.bounds,
-        rounds=options.rounds,
-        attack=AttackOptions(options.attack_style, seconds=options.attack_seconds, rounds=rounds, device=device),
-        split=options.split,
-        effort=options.effort,
-        workers=options.workers or cores,
-        seed=options.seed,
-    )
 
 
 def _plain(value: float) -> float | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import signal
 import tempfile
@@ -19,10 +18,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
+from dbos import DBOSClient
 from sqlalchemy import Engine
 from sqlalchemy.exc import NoResultFound, OperationalError
 from sqlalchemy.orm import Session
 
+from app.jobs import spread
 from app.jobs.requests import most_seconds
 from app.sandbox import Child, Limits, SandboxError, outcome
 from app.settings import Settings
@@ -54,12 +55,18 @@ logger = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Place:
-    """What a worker has: the database, the blobs, the settings and its name."""
+    """What a worker has: the database, the way into its queues, the blobs, the settings and its name."""
 
     engine: Engine
+    queue: DBOSClient
     blobs: Blobs
     settings: Settings
     worker: str
+
+    @property
+    def shared(self) -> bool:
+        """Whether there may be other workers."""
+        return self.engine.dialect.name == "postgresql"
 
     def write(self, work: Callable[[Session], _Answer]) -> _Answer:
         """Do `work` in one transaction; while the database is away, wait and try again."""
@@ -116,6 +123,32 @@ def run_job(place: Place, job_id: str) -> None:
         return
 
 
+def run_part(place: Place, job_id: str, attempt: int, number: int) -> None:
+    """Work on a part of another worker's search, and hand in what is left of it; whatever fails, the search goes on."""
+    given = place.write(lambda s: spread.wanted(s, job_id, attempt, number))
+    if given is None:
+        return
+    with tempfile.TemporaryDirectory(prefix="certigap-part-") as name:
+        spec = place.write(lambda s: {**_spec(s, place, s.get_one(Job, job_id), Path(name)), "part": given})
+        child = Child("app.jobs.parts:run", spec, _limits(place.settings), Path(name) / LOG)
+        deadline = time.monotonic() + given["seconds"] + spread.PATIENCE
+        try:
+            while time.monotonic() < deadline:
+                message = child.listen(LOOK)
+                if message is not None and message.keys() & LAST:
+                    hand_in = partial(spread.hand_in, job_id=job_id, attempt=attempt, number=number)
+                    place.write(partial(hand_in, outcome=outcome(message)))
+                    return
+        except (EOFError, SandboxError) as error:
+            logger.warning("part lost", job=job_id, number=number, reason=str(error))
+        finally:
+            child.close()
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(math.inf, settings.job_memory, settings.file_size, OPEN_FILES)
+
+
 def _attempt(place: Place, job: Job) -> Ending | None:
     with tempfile.TemporaryDirectory(prefix="certigap-job-") as name:
         try:
@@ -150,7 +183,8 @@ def _spec(s: Session, place: Place, job: Job, folder: Path) -> dict[str, Any]:
     resumed = job.attempt > 1 and (nodes or job.upper is not None)
     spec["frontier"] = stored if resumed else None
     spec["points"] = jobs.points(s, job.id)
-    spec["cores"] = place.settings.cores or len(os.sched_getaffinity(0))
+    spec["cores"] = place.settings.processes
+    spec["spread"] = place.shared
     spec["request"] = request
     return spec
 
@@ -166,6 +200,7 @@ class _Attempt:
     stored: float = 0.0
     heard: dict[str, Any] = field(default_factory=dict)
     logged: int = 0
+    lanes: int = 0
 
     def run(self) -> Ending | None:
         """Return how the job ended; None where it is no longer this attempt's.
@@ -173,9 +208,7 @@ class _Attempt:
         Raises:
             ChildDiedError: the child crashed or was killed.
         """
-        settings = self.place.settings
-        limits = Limits(math.inf, settings.job_memory, settings.file_size, OPEN_FILES)
-        child = Child("app.jobs.run:run", self.spec, limits, self.folder / LOG)
+        child = Child("app.jobs.run:run", self.spec, _limits(self.place.settings), self.folder / LOG)
         try:
             return self._watch(child)
         finally:
@@ -201,7 +234,9 @@ class _Attempt:
             moment = time.monotonic()
             if moment - looked >= LOOK:
                 looked = moment
-                status = self.place.write(lambda s: jobs.holds(s, self.job.id, self.job.attempt))
+                status, messages = self.place.write(self._look)
+                for message in messages:
+                    child.tell(message)
                 self._log()
                 if status is None:
                     return None
@@ -213,9 +248,25 @@ class _Attempt:
             if moment - began > limit + OVERTIME:
                 return _failed("watchdog", f"it did not end within {OVERTIME:.0f} s after its time limit")
 
+    def _look(self, s: Session) -> tuple[str | None, list[dict[str, Any]]]:
+        """Return the job's status while it is ours, and what other workers have for its search."""
+        status = jobs.holds(s, self.job.id, self.job.attempt)
+        if status is None or not self.place.shared:
+            return status, []
+        lanes = spread.lanes(s, self.place.worker)
+        news = [] if lanes == self.lanes else [{"lanes": lanes}]
+        self.lanes = lanes
+        return status, [*news, *spread.collect(s, self.job)]
+
     def _store(self, message: dict[str, Any]) -> bool:
         """Write what the child said; False where the attempt was given up."""
         job, number = self.job.id, self.job.attempt
+        if "part" in message:
+            self.place.write(lambda s: spread.offer(self.place.queue, s, self.job, message["part"]))
+            return True
+        if "recall" in message:
+            self.place.write(lambda s: spread.recall(s, self.job))
+            return True
         if "nodes" in message:
             nodes = message["nodes"]
             added = {int(key): node for key, node in nodes["added"].items()}

@@ -17,8 +17,17 @@ from dbos import DBOS, DBOSClient, DBOSConfig
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.jobs.queue import APPLICATION_VERSION, QUEUES, SERIALIZER, WORKFLOW, enqueue, open_queue
-from app.jobs.supervise import Place, run_job
+from app.jobs.queue import (
+    APPLICATION_VERSION,
+    PART_WORKFLOW,
+    PARTS,
+    QUEUES,
+    SERIALIZER,
+    WORKFLOW,
+    enqueue,
+    open_queue,
+)
+from app.jobs.supervise import Place, run_job, run_part
 from app.sandbox import warm_up
 from app.settings import Settings
 from app.store import jobs, workers
@@ -44,6 +53,16 @@ def _step(job_id: str) -> None:
     run_job(_place, job_id)
 
 
+@DBOS.workflow(name=PART_WORKFLOW, max_recovery_attempts=1_000_000)
+def _part_workflow(job_id: str, attempt: int, number: int) -> None:
+    _part_step(job_id, attempt, number)
+
+
+@DBOS.step(name="part")
+def _part_step(job_id: str, attempt: int, number: int) -> None:
+    run_part(_place, job_id, attempt, number)
+
+
 def work(settings: Settings, stop: threading.Event) -> None:
     """Work until `stop` is set, then hand running jobs back to the queue.
 
@@ -54,9 +73,11 @@ def work(settings: Settings, stop: threading.Event) -> None:
     global _place
     warm_up()
     name = f"{settings.slot or socket.gethostname()}/{os.getpid()}-{secrets.token_hex(4)}"
-    _place = Place(open_database(settings.database), Blobs(settings.blobs), settings, name)
-    with session(_place.engine) as s, s.begin():
-        workers.sign_in(s, name, settings.queues)
+    engine = open_database(settings.database)
+    client = open_queue(engine)
+    _place = Place(engine, client, Blobs(settings.blobs), settings, name)
+    with session(engine) as s, s.begin():
+        workers.sign_in(s, name, settings.queues, settings.processes)
     config: DBOSConfig = {
         "name": "certigap",
         "system_database_url": system_url(settings.database),
@@ -66,10 +87,10 @@ def work(settings: Settings, stop: threading.Event) -> None:
         "run_migrations": False,
         "log_level": "WARNING",
         "notification_listener_polling_interval_sec": POLL,
-        "max_executor_threads": 8 + 2 * settings.concurrency * len(settings.queues),
+        "max_executor_threads": 8 + 2 * settings.concurrency * len(settings.queues) + settings.processes,
     }
     DBOS(config=config)
-    DBOS.listen_queues(list(settings.queues))
+    DBOS.listen_queues([*settings.queues, PARTS])
     DBOS.launch()
     scarce = {"gurobi": settings.gurobi_licences, "gpu": settings.gpus}
     for queue in QUEUES:
@@ -80,8 +101,10 @@ def work(settings: Settings, stop: threading.Event) -> None:
             polling_interval_sec=POLL,
             on_conflict="always_update",
         )
+    DBOS.register_queue(
+        PARTS, worker_concurrency=settings.processes, polling_interval_sec=POLL, on_conflict="always_update"
+    )
     logger.info("worker ready", worker=name, queues=",".join(settings.queues))
-    client = open_queue(_place.engine)
     try:
         if settings.slot:
             with session(_place.engine) as s, s.begin():
@@ -101,7 +124,7 @@ def _beat_until(stop: threading.Event, client: DBOSClient) -> None:
     while not stop.wait(BEAT):
         try:
             with session(_place.engine) as s, s.begin():
-                workers.beat(s, _place.worker, _place.settings.queues)
+                workers.beat(s, _place.worker, _place.settings.queues, _place.settings.processes)
                 # After an outage of the database nobody has given a sign for long: let all come back first.
                 dead = workers.silent(s, DEAD) if steady >= DEAD / BEAT else []
             steady += 1

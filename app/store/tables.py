@@ -164,18 +164,30 @@ class JobLog(Table):
 
 
 class SearchNode(Table):
-    """A part of the domain that is still open: what a resumed search goes on from, and what other machines take.
-
-    Attributes:
-        holder: who works on it elsewhere; None where nobody does.
-    """
+    """A part of the domain that is still open: what a resumed search goes on from."""
 
     __tablename__ = "search_nodes"
     job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
     upper: Mapped[float | None] = mapped_column(Float)
     data: Mapped[str] = mapped_column(Text)
-    holder: Mapped[str | None] = mapped_column(String(80))
+
+
+class SearchPart(Table):
+    """A part that another worker works on for a while.
+
+    Attributes:
+        given: the part, as the search's process gave it.
+        outcome: what became of it; None until then.
+    """
+
+    __tablename__ = "search_parts"
+    job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer, primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    given: Mapped[Json] = mapped_column()
+    outcome: Mapped[Json | None] = mapped_column()
+    created_at: Mapped[float] = mapped_column(Float)
 
 
 class Idempotency(Table):
@@ -190,10 +202,15 @@ class Idempotency(Table):
 
 
 class Worker(Table):
-    """An executor and its last sign of life."""
+    """An executor and its last sign of life.
+
+    Attributes:
+        cores: parts of other workers' searches that it can work on at once.
+    """
 
     __tablename__ = "workers"
     id: Mapped[str] = mapped_column(String(80), primary_key=True)
     queues: Mapped[str] = mapped_column(String(80))
+    cores: Mapped[int] = mapped_column(Integer)
     started_at: Mapped[float] = mapped_column(Float)
     seen_at: Mapped[float] = mapped_column(Float)

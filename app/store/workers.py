@@ -12,17 +12,17 @@ from app.store.jobs import changes
 from app.store.tables import Worker
 
 
-def sign_in(s: Session, name: str, queues: Sequence[str]) -> None:
+def sign_in(s: Session, name: str, queues: Sequence[str], cores: int) -> None:
     """Add a worker."""
     moment = _clock(s)
-    s.add(Worker(id=name, queues=",".join(queues), started_at=moment, seen_at=moment))
+    s.add(Worker(id=name, queues=",".join(queues), cores=cores, started_at=moment, seen_at=moment))
 
 
-def beat(s: Session, name: str, queues: Sequence[str]) -> None:
+def beat(s: Session, name: str, queues: Sequence[str], cores: int) -> None:
     """Take in a sign of life; a worker that was thought dead is back, without its jobs."""
     worker = s.get(Worker, name)
     if worker is None:
-        sign_in(s, name, queues)
+        sign_in(s, name, queues, cores)
     else:
         worker.seen_at = _clock(s)
 
@@ -30,6 +30,11 @@ def beat(s: Session, name: str, queues: Sequence[str]) -> None:
 def silent(s: Session, seconds: float) -> list[str]:
     """Return the workers that have given no sign of life for so long."""
     return list(s.scalars(select(Worker.id).where(Worker.seen_at < _clock(s) - seconds)))
+
+
+def cores_beside(s: Session, name: str) -> int:
+    """Return the cores of all other workers together."""
+    return s.scalar(select(func.coalesce(func.sum(Worker.cores), 0)).where(Worker.id != name)) or 0
 
 
 def of_slot(s: Session, slot: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,8 +18,8 @@ from app.settings import Settings
 from app.store.database import open_database, session
 from app.store.keys import create_key
 from app.store.migrate import migrate
+from benchmarks.service.harness import ROOT, free_port
 
-ROOT = Path(__file__).resolve().parents[2]
 # Seconds for the API to answer: it imports torch first.
 START = 60.0
 
@@ -45,10 +44,8 @@ class Server:
 @contextmanager
 def running(**settings: object) -> Iterator[Server]:
     """Start the API alone, no worker, with these settings (see `app.settings`); it ends with the block."""
-    with tempfile.TemporaryDirectory(prefix="certigap-server-") as folder, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
+    with tempfile.TemporaryDirectory(prefix="certigap-server-") as folder:
+        port = free_port()
         chosen = {"data_dir": folder, "keys": "on", "log_level": "warning", **settings}
         environment = {f"CERTIGAP_{name.upper()}": str(value) for name, value in chosen.items()}
         url = Settings(data_dir=Path(folder)).database

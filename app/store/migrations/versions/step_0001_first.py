@@ -31,6 +31,7 @@ def upgrade() -> None:
         "workers",
         sa.Column("id", sa.String(length=80), nullable=False),
         sa.Column("queues", sa.String(length=80), nullable=False),
+        sa.Column("cores", sa.Integer(), nullable=False),
         sa.Column("started_at", sa.Float(), nullable=False),
         sa.Column("seen_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -155,8 +156,18 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("upper", sa.Float(), nullable=True),
         sa.Column("data", sa.Text(), nullable=False),
-        sa.Column("holder", sa.String(length=80), nullable=True),
         sa.ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job", "number"),
+    )
+    op.create_table(
+        "search_parts",
+        sa.Column("job", sa.String(length=40), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("given", sa.JSON(), nullable=False),
+        sa.Column("outcome", sa.JSON(), nullable=True),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(["job"], ["jobs.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("job", "attempt", "number"),
     )
     # ### end Alembic commands ###
