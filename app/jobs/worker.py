@@ -6,9 +6,6 @@ that was only thought dead finds its attempt given up and stops.
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 import threading
 from collections.abc import Sequence
 
@@ -53,7 +50,7 @@ def work(settings: Settings, stop: threading.Event) -> None:
     """
     global _place
     warm_up()
-    name = f"{settings.slot or socket.gethostname()}/{os.getpid()}-{secrets.token_hex(4)}"
+    name = workers.new_name(settings.slot)
     _place = Place(open_database(settings.database), Blobs(settings.blobs), settings, name)
     with session(_place.engine) as s, s.begin():
         workers.sign_in(s, name, settings.queues)
