@@ -6,9 +6,6 @@ that was only thought dead finds its attempt given up and stops.
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -85,7 +82,7 @@ def work(settings: Settings, stop: threading.Event) -> None:
     """
     global _place
     warm_up(*PRELOAD)
-    name = f"{settings.slot or socket.gethostname()}/{os.getpid()}-{secrets.token_hex(4)}"
+    name = workers.new_name(settings.slot)
     engine = open_database(settings.database)
     client = open_queue(engine)
     _place = Place(engine, client, Blobs(settings.blobs), settings, name)
