@@ -10,6 +10,9 @@ from scipy import sparse
 
 from solvers.linear_model import LinearModel, Vector
 
+# Solvers stop at absolute tolerances of about 1e-6. A largest cost of this size brings that to 1e-9 of it.
+SOLVER_COST = 1e3
+
 
 @dataclass(frozen=True)
 class ElasticProgram:
@@ -50,6 +53,12 @@ class ElasticProgram:
             np.concatenate([self.upper, np.full(soft.size, np.inf)]),
             np.concatenate([self.integer, np.zeros(soft.size, dtype=bool)]),
         )
+
+    @property
+    def scale(self) -> float:
+        """What to multiply costs by for a solver, by the largest of c, or of the penalties where c is zero."""
+        prices = self.c if self.c.any() else self.penalty[np.isfinite(self.penalty)]
+        return SOLVER_COST / (float(np.abs(prices).max(initial=0.0)) or 1.0)
 
     def shortfall(self, x: Vector) -> Vector:
         """Return ((m,)) by how much the rows are missed at `x` ((n,))."""

@@ -25,8 +25,6 @@ from solvers.registry import DEFAULT_SOLVER, open_session_or_default
 from solvers.session import Session, Solution, Status
 
 _log = logging.getLogger(__name__)
-# Solvers stop at absolute tolerances of about 1e-6. A largest cost of this size brings that to 1e-9 of it.
-SOLVER_COST = 1e3
 # Relative distance of the value of the active piece and the solver's bound beyond which they contradict each other: the
 # solver's assignment was only integral within its own tolerance, and is worse once rounded.
 CONTRADICTION = 1e-5
@@ -99,9 +97,7 @@ class MipAnswer:
 def solve_pieces(program: ElasticProgram, search: Search) -> MipAnswer:
     """Solve `program`: its value between two bounds, its active piece, and the next best ones as `search` asks."""
     deadline = time.monotonic() + search.time_limit
-    prices = np.concatenate([np.abs(program.c), program.penalty[np.isfinite(program.penalty)]])
-    largest = float(np.abs(program.c).max(initial=0.0)) or float(prices.max(initial=0.0)) or 1.0
-    scale = SOLVER_COST / largest
+    scale = program.scale
     model = program.model(scale)
     solution = _solve(model, search, deadline)
     if solution.status is Status.INFEASIBLE:
