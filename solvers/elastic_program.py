@@ -63,3 +63,8 @@ class ElasticProgram:
     def shortfall(self, x: Vector) -> Vector:
         """Return ((m,)) by how much the rows are missed at `x` ((n,))."""
         return np.maximum(self.b - self.A @ x, 0.0)
+
+    def cost(self, x: Vector) -> float:
+        """Return c'x + penalty's at the point `x` ((n,)) of the box, infinite where it misses a hard row."""
+        short = self.shortfall(x)
+        return float(self.c @ x + self.penalty[short > 0] @ short[short > 0])

@@ -85,7 +85,15 @@ def _binary(c: np.ndarray, A: np.ndarray, b: np.ndarray) -> ElasticProgram:
 
 KINDS: dict[str, Callable[[np.random.Generator], ElasticProgram]] = {
     "knapsack 12": lambda rng: knapsack(rng, 12),
+    "knapsack 40": lambda rng: knapsack(rng, 40),
     "covering 12": lambda rng: covering(rng, 12, 8),
+    "covering 30": lambda rng: covering(rng, 30, 20),
     "mixed 5 + 3": lambda rng: mixed(rng, 5, 3, 5),
+    "mixed 20 + 10": lambda rng: mixed(rng, 20, 10, 12),
     "network 4 x 2": lambda rng: network(rng, 4, 2),
+    "network 8 x 2": lambda rng: network(rng, 8, 2),
+    "network 16 x 2": lambda rng: network(rng, 16, 2),
+    "network 16 x 3": lambda rng: network(rng, 16, 3),
+    "network 24 x 2, 6 features": lambda rng: network(rng, 24, 2, 6),
 }
+SMALL = ("knapsack 12", "covering 12", "mixed 5 + 3", "network 4 x 2")
