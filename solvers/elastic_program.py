@@ -39,6 +39,31 @@ class ElasticProgram:
     integer: NDArray[np.bool_]
     penalty: Vector
 
+    @classmethod
+    def of(cls, model: LinearModel, penalty: Vector | float = np.inf) -> ElasticProgram:
+        """Return a model in this form; its offset is left out.
+
+        Args:
+            model: any; infinite limits of integer columns are not mended.
+            penalty: (model.rows,) or scalar, of each row.
+
+        Returns:
+            Its rows are those of `model` with a finite lower limit as they are, in their order, then those with a
+            finite upper limit, negated. An equality is in both.
+        """
+        low, high = np.flatnonzero(np.isfinite(model.row_lower)), np.flatnonzero(np.isfinite(model.row_upper))
+        dense = model.matrix.toarray()
+        price = np.broadcast_to(np.asarray(penalty, dtype=np.float64), model.rows)
+        return cls(
+            model.cost,
+            np.concatenate([dense[low], -dense[high]]),
+            np.concatenate([model.row_lower[low], -model.row_upper[high]]),
+            model.column_lower,
+            model.column_upper,
+            model.integer,
+            np.concatenate([price[low], price[high]]),
+        )
+
     def model(self, scale: float = 1.0) -> LinearModel:
         """Return the matrix form, with all costs times `scale`: columns x, then one s for each row that is not hard."""
         soft = np.flatnonzero(np.isfinite(self.penalty))
