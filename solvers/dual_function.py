@@ -28,12 +28,15 @@ CHUNK_BYTES = 1 << 27
 class DualFunction:
     """F(A, b, c) <= min c'x + penalty's, A x + s >= b, s >= 0, x in the box, integer where it must be.
 
+    See `solvers.elastic_program` for the form.
+
     Attributes:
         lower, upper: (L, n) limits of the leaves, which hold every point of the box that is integer where it must be.
-        multipliers: (T, m) in [0, penalty], grouped by leaf.
+        multipliers: (T, m) in [0, penalty], in [-penalty, penalty] for equalities, grouped by leaf.
         starts: (L,) where a leaf's multipliers begin; each leaf has one at least.
         integer: (n,) which columns are integer.
         penalty: (m,) price of a row's shortfall, infinite for a hard row.
+        equality: (m,) which rows are equalities.
     """
 
     lower: Vector
@@ -42,6 +45,7 @@ class DualFunction:
     starts: NDArray[np.int64]
     integer: NDArray[np.bool_]
     penalty: Vector
+    equality: NDArray[np.bool_]
 
     @property
     def leaves(self) -> int:
@@ -50,7 +54,7 @@ class DualFunction:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it holds: 16 n + 8 for each leaf, 8 m for each multiplier vector, n + 8 m once."""
+        """Bytes that it holds: 16 n + 8 for each leaf, 8 m for each multiplier vector, n + 9 m once."""
         return sum(part.nbytes for part in vars(self).values())
 
     def __call__(self, c: Vector, A: Vector, b: Vector) -> Vector:
@@ -97,7 +101,7 @@ class DualFunction:
         bound = fixed + b @ self.multipliers.T
         # Every error is at most this share of the sum of all terms' sizes, with |x| at most its largest in any leaf.
         reach = np.maximum(np.abs(self.lower), np.abs(self.upper)).max(axis=0)
-        size = (np.abs(b) + np.abs(A) @ reach) @ self.multipliers.T + (np.abs(c) @ reach)[:, None]
+        size = (np.abs(b) + np.abs(A) @ reach) @ np.abs(self.multipliers).T + (np.abs(c) @ reach)[:, None]
         bound = bound - gamma(m + n + 8) * size
         return np.where(np.isfinite(bound), bound, -np.inf)
 

@@ -84,8 +84,8 @@ def tighten(
 ) -> DualFunction:
     """Return `function` made tight at a further instance, by more multipliers and by splitting leaves.
 
-    It stays tight where it was: leaves only shrink and keep their multipliers. Arguments and errors as for `grow`; the
-    box, integer columns and penalties of `program` are those of the function, and its own are not looked at.
+    It stays tight where it was: leaves only shrink and keep their multipliers. Arguments and errors as for `grow`; of
+    `program` only c, A and b are looked at, the rest is the function's.
     """
     here = _at(function, program)
     return _closed(_nodes(function, here), here, leaf_limit, time_limit)
@@ -95,7 +95,7 @@ def sharpen(function: DualFunction, program: ElasticProgram) -> DualFunction:
     """Return `function` with multipliers of a further instance, at the same leaves.
 
     Only leaves that determine F there get one. At the instance F becomes the least relaxed value over the leaves: the
-    most that these leaves allow. Its box, integer columns and penalties are those of the function.
+    most that these leaves allow. Of `program` only c, A and b are looked at.
 
     Raises:
         SolverFailedError: a relaxation has neither an optimum nor a proof that it is infeasible.
@@ -159,11 +159,12 @@ class _Relaxation:
         self._session.set_column_bounds(columns, node.lower[columns], node.upper[columns])
         solution = self._session.solve()
         if solution.status is Status.OPTIMAL and solution.x is not None and solution.row_duals is not None:
-            y = np.clip(solution.row_duals / self._scale, 0.0, self.program.penalty)
+            y = np.clip(solution.row_duals / self._scale, self.program.least, self.program.penalty)
             bound = float(_bounds(self.program, node, [*node.kept, y]).max())
             return replace(node, bound=bound, x=solution.x[: node.lower.size], fresh=(y,))
         if solution.status is Status.INFEASIBLE and solution.ray is not None:
-            return self._raised(node, np.maximum(solution.ray, 0.0) * np.isinf(self.program.penalty))
+            hard = np.isinf(self.program.penalty)
+            return self._raised(node, np.where(hard, np.maximum(solution.ray, self.program.least), 0.0))
         raise SolverFailedError(f"HiGHS ended the relaxation of a leaf with {solution.status.value} and no proof")
 
     def _raised(self, node: _Node, ray: Vector) -> _Node:
@@ -213,18 +214,21 @@ def _bounds(program: ElasticProgram, node: _Node, multipliers: Sequence[Vector])
     """Return the bound of `program` on a node's box by each of some multipliers."""
     k = len(multipliers)
     lower, upper = (np.broadcast_to(part, (k, part.size)) for part in (node.lower, node.upper))
-    each = DualFunction(lower, upper, np.array(multipliers), np.arange(k), program.integer, program.penalty)
+    each = DualFunction(
+        lower, upper, np.array(multipliers), np.arange(k), program.integer, program.penalty, program.equality
+    )
     return each.leaf_bounds(program.c, program.A, program.b)[0]
 
 
 def _at(function: DualFunction, program: ElasticProgram) -> ElasticProgram:
-    """Return the numbers of `program` with the box, integer columns and penalties of `function`."""
+    """Return c, A and b of `program` with all else of `function`."""
     return replace(
         program,
         lower=function.lower.min(axis=0),
         upper=function.upper.max(axis=0),
         integer=function.integer,
         penalty=function.penalty,
+        equality=function.equality,
     )
 
 
@@ -247,4 +251,5 @@ def _collected(program: ElasticProgram, nodes: Sequence[_Node]) -> DualFunction:
         starts=np.cumsum(counts) - counts,
         integer=program.integer,
         penalty=program.penalty,
+        equality=program.equality,
     )

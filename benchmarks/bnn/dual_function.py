@@ -6,9 +6,9 @@ python -m benchmarks.bnn.dual_function --json benchmarks/bnn/dual_function.json 
 For each kind some random programs; for each a tree is grown, and perturbed programs are solved exactly: normal changes
 of a relative size in all numbers of c, A and b that are not zero. Their values are the least of a list of all points
 where there are at most 2^12, else by HiGHS. Valid: F is at most the cost of the best point, with no tolerance. "leaves,
-LP": the least relaxed value over the leaves, which is F after `sharpen` there. "LP": the relaxation without a tree. Gaps
-are means over perturbations, in percent of max(1, |value|). Over the limit: programs whose tree has more leaves than
-allowed; they are left out. The solver's time and the time of F are for one program, both from the same run.
+LP": the least relaxed value over the leaves, which is F after `sharpen` there. "LP": the relaxation without a tree.
+Gaps are means over perturbations, in percent of max(1, |value|). Over the limit: programs whose tree has more leaves
+than allowed; they are left out. The solver's time and the time of F are for one program, both from the same run.
 """
 
 from __future__ import annotations

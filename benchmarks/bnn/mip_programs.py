@@ -33,7 +33,7 @@ def mixed(rng: np.random.Generator, integers: int, continuous: int, rows: int) -
     whole = np.arange(n) < integers
     limit = np.where(whole, 2.0, 1.0)
     normal = [rng.normal(size=shape) for shape in ((n,), (rows, n), (rows,))]
-    return ElasticProgram(*normal, -limit, limit, whole, np.full(rows, PENALTY))
+    return ElasticProgram(*normal, -limit, limit, whole, *_soft(rows))
 
 
 def network(rng: np.random.Generator, samples: int, hidden: int, features: int = 4) -> ElasticProgram:
@@ -65,7 +65,7 @@ def network(rng: np.random.Generator, samples: int, hidden: int, features: int =
     c = np.concatenate([WEIGHT_COST * rng.normal(size=weights), np.zeros(active), np.ones(samples)])
     lower = np.concatenate([-np.ones(weights), np.zeros(active + samples)])
     upper = np.concatenate([np.ones(weights + active), np.full(samples, 2.0)])
-    return ElasticProgram(c, A, b, lower, upper, np.arange(n) < weights + active, np.full(b.size, PENALTY))
+    return ElasticProgram(c, A, b, lower, upper, np.arange(n) < weights + active, *_soft(b.size))
 
 
 def perturbed(program: ElasticProgram, rng: np.random.Generator, size: float) -> ElasticProgram:
@@ -80,7 +80,12 @@ def perturbed(program: ElasticProgram, rng: np.random.Generator, size: float) ->
 
 def _binary(c: np.ndarray, A: np.ndarray, b: np.ndarray) -> ElasticProgram:
     n = c.size
-    return ElasticProgram(c, A, b, np.zeros(n), np.ones(n), np.ones(n, dtype=bool), np.full(b.size, PENALTY))
+    return ElasticProgram(c, A, b, np.zeros(n), np.ones(n), np.ones(n, dtype=bool), *_soft(b.size))
+
+
+def _soft(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return penalties and equalities of rows that are all elastic inequalities."""
+    return np.full(rows, PENALTY), np.zeros(rows, dtype=bool)
 
 
 KINDS: dict[str, Callable[[np.random.Generator], ElasticProgram]] = {

@@ -36,9 +36,10 @@ def test_a_model_keeps_its_value(seed: int) -> None:
 def test_rows_come_lower_limits_first() -> None:
     model = model_of(0)
     program = ElasticProgram.of(model, np.arange(1.0, 6.0))
-    assert program.penalty.tolist() == [1, 3, 5, 1, 2, 5]
-    assert program.b.tolist() == [*model.row_lower[[0, 2, 4]], *-model.row_upper[[0, 1, 4]]]
-    assert np.array_equal(program.A[3], -model.matrix.toarray()[0])
+    assert program.penalty.tolist() == [1, 3, 5, 2, 5]
+    assert program.equality.tolist() == [True, False, False, False, False]
+    assert program.b.tolist() == [*model.row_lower[[0, 2, 4]], *-model.row_upper[[1, 4]]]
+    assert np.array_equal(program.A[3], -model.matrix.toarray()[1])
 
 
 def test_cost_is_that_of_the_model_with_its_shortfall() -> None:
@@ -46,7 +47,11 @@ def test_cost_is_that_of_the_model_with_its_shortfall() -> None:
     program = ElasticProgram.of(model_of(1), np.full(5, 3.0))
     x = np.array([1.0, -1, 2, 0.5, 0, -0.5])
     model = program.model(scale=2.0)
-    point = np.concatenate([x, program.shortfall(x)])
+    equal = program.b[0] - program.A[0] @ x
+    slack = program.shortfall(x)
+    assert slack[0] == abs(equal) > 0
+    slack[0] = max(equal, 0)
+    point = np.concatenate([x, slack, [max(-equal, 0)]])
     assert model.violation(point) <= 1e-12
     assert model.cost @ point == pytest.approx(2 * program.cost(x))
     assert ElasticProgram.of(model_of(1)).cost(x) == np.inf

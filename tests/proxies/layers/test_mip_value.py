@@ -21,16 +21,19 @@ def random_parts(seed: int, batch: int) -> tuple[Tensor, Tensor, Tensor]:
     return tuple(torch.as_tensor(part) for part in parts)
 
 
-def test_gradient_matches_finite_differences() -> None:
+@pytest.mark.parametrize("equality", [False, torch.arange(4) < 2])
+def test_gradient_matches_finite_differences(equality: Tensor | bool) -> None:
     """Along one random direction for each of some hundred programs that are not at a kink."""
-    batch, step = 300, 1e-6
+    batch, step = 150, 1e-6
     parts = random_parts(0, batch)
     directions = random_parts(1, batch)
     ones = torch.ones(batch, dtype=torch.float64)
-    solution, grads = mip_value_vjp(dict(zip("cAb", parts)), ones, *BOX, MipOptions(pieces=2))
+    solution, grads = mip_value_vjp(dict(zip("cAb", parts)), ones, *BOX, MipOptions(pieces=2), equality=equality)
     expected = sum((grad * way).flatten(1).sum(1) for grad, way in zip(grads.values(), directions))
     ends = [
-        mip_value_solve(*(part + sign * step * way for part, way in zip(parts, directions)), *BOX).value
+        mip_value_solve(
+            *(part + sign * step * way for part, way in zip(parts, directions)), *BOX, equality=equality
+        ).value
         for sign in (1, -1)
     ]
     measured = (ends[0] - ends[1]) / (2 * step)
@@ -136,6 +139,17 @@ def test_penalty_above_the_multipliers_leaves_the_value_as_it_is() -> None:
     torch.testing.assert_close(soft.value[hard.solved], hard.value[hard.solved], rtol=1e-6, atol=1e-6)
     met = soft.shortfall.amax(1) < 1e-7
     assert bool((met == hard.solved).all())
+
+
+def test_equalities_have_gradients_of_either_sign() -> None:
+    """x may be at most 1, and b pulls it to either side: the value is |b - 1| times the price, beyond the box."""
+    b = torch.tensor([[-0.5], [0.5], [1.5]], dtype=torch.float64, requires_grad=True)
+    c, A = torch.zeros(1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+    solution = MipValue(0, 1, False, 2.0, equality=True)(c, A, b)
+    assert solution.value.tolist() == pytest.approx([1, 0, 1])
+    (slope,) = torch.autograd.grad(solution.value.sum(), b)
+    assert slope[:, 0].tolist() == pytest.approx([-2, 0, 2])
+    assert not bool(solution.at_kink.any())
 
 
 def test_processes_give_what_one_gives() -> None:
