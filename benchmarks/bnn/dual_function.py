@@ -104,7 +104,7 @@ def study(kind: str, programs: int, perturbations: int, record: Record) -> None:
     """Grow the trees of one kind and add its rows."""
     rng = np.random.default_rng(0)
     homes = [KINDS[kind](rng) for _ in range(programs)]
-    each = max(1, perturbations // (programs * len(SIZES)))
+    each = -(-perturbations // (programs * len(SIZES)))
     functions, tight, solver_s, tree_s, f_s, passed = [], [], 0.0, 0.0, 0.0, []
     gaps: dict[float, list[tuple[float, float]]] = {size: [] for size in SIZES}
     few: dict[float, list[tuple[float, float]]] = {size: [] for size in SIZES}

@@ -24,6 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from proxies.errors import IntegerProgramError
 from proxies.layers.mip_value_programs import OWN_DIMENSIONS, MipPrograms
+from solvers.elastic_program import ElasticProgram
 from solvers.mip_pieces import MipAnswer, Outcome, Search, solve_pieces
 from solvers.registry import DEFAULT_SOLVER
 
@@ -230,6 +231,10 @@ class MipValue(nn.Module):
         solution = _solve(programs, self.options, self._executor)
         value = _Value.apply(c, A, b, programs, solution, self.options)  # type: ignore[no-untyped-call]
         return replace(solution, value=value)
+
+    def programs(self, c: Tensor, A: Tensor, b: Tensor) -> list[ElasticProgram]:
+        """Return the programs of a batch, such as `solvers.dual_tree.grow` takes."""
+        return list(MipPrograms.of(c, A, b, *self._fixed).each())
 
     def close(self) -> None:
         """End the processes."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.bnn import dual_function, mip_gradient
+from benchmarks.bnn import chvatal, dual_function, mip_gradient
 from benchmarks.bnn.mip_programs import KINDS, SMALL, network, perturbed
 from solvers.mip_pieces import Search, solve_pieces
 
@@ -37,6 +37,13 @@ def test_dual_function_script_measures(
     for gap in row["gaps"]:
         assert 0 <= gap["z - leaves, LP %"] <= gap["z - F %"] + 1e-6
     assert "mixed 5 + 3" in capsys.readouterr().out
+
+
+def test_chvatal_script_measures() -> None:
+    row = chvatal.study(3, 4, 2)
+    assert row["closed"] == 2
+    assert row["valid %"] == 100
+    assert 0 < float(row["F / value %"]) <= 100
 
 
 def test_a_network_program_is_the_training_of_that_network() -> None:
