@@ -11,6 +11,7 @@ and Shcherbina 2004 for the rounding.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ from solvers.errors import UnsupportedModelError
 from solvers.linear_model import Vector
 from solvers.safe_bound import gamma
 
-# Bytes that one evaluation may hold beside its arguments and its answer.
+# Half of the bytes that one evaluation may hold beside its answer and a mask of the size of its arguments.
 CHUNK_BYTES = 1 << 27
 
 
@@ -71,18 +72,21 @@ class DualFunction:
         Raises:
             UnsupportedModelError: the shapes do not fit, or a number is not finite.
         """
-        return self.leaf_bounds(c, A, b).min(axis=1)
+        return np.concatenate([part.min(axis=1) for part in self._chunks(c, A, b)])
 
     def leaf_bounds(self, c: Vector, A: Vector, b: Vector) -> Vector:
         """Return ((B, L)) the same by leaf: no point of the leaf has a lower value; arguments as for a call."""
+        return np.concatenate(list(self._chunks(c, A, b)))
+
+    def _chunks(self, c: Vector, A: Vector, b: Vector) -> Iterator[Vector]:
+        """Yield the rows of `leaf_bounds`, some at a time."""
         c, A, b = self._checked(c, A, b)
         batch = max(len(c), len(A), len(b))
-        step = max(1, CHUNK_BYTES // (16 * max(1, len(self.multipliers))))
-        bounds = np.empty((batch, self.leaves))
+        # A row of the batch needs three numbers by multiplier, three by column at least, and a copy of its A.
+        step = max(1, CHUNK_BYTES // (32 * (len(self.multipliers) + self.integer.size) + 8 * A[0].size))
         for k in range(0, batch, step):
             c_k, A_k, b_k = (part if len(part) == 1 else part[k : k + step] for part in (c, A, b))
-            bounds[k : k + step] = np.maximum.reduceat(self._multiplier_bounds(c_k, A_k, b_k), self.starts, axis=1)
-        return bounds
+            yield np.maximum.reduceat(self._multiplier_bounds(c_k, A_k, b_k), self.starts, axis=1)
 
     # An overflow gives -inf, or NaN that becomes it.
     @np.errstate(over="ignore", invalid="ignore")

@@ -41,10 +41,12 @@ def compare(programs: list[ElasticProgram], rng: np.random.Generator) -> dict[st
     first = programs[0]
     rest = [torch.as_tensor(part) for part in (first.lower, first.upper, first.integer, first.penalty)]
     ones = torch.ones(len(programs), dtype=torch.float64)
-    solution, grads = mip_value_vjp(parts, ones, *rest, MipOptions(pieces=2))
+    equality = torch.as_tensor(first.equality)
+    solution, grads = mip_value_vjp(parts, ones, *rest, MipOptions(pieces=2), equality=equality)
     slope = sum(((grads[name] * ways[name]).flatten(1).sum(1) for name in parts), torch.zeros(()))
     ends = [
-        mip_value_solve(*(parts[name] + sign * STEP * ways[name] for name in parts), *rest).value for sign in (1, -1)
+        mip_value_solve(*(parts[name] + sign * STEP * ways[name] for name in parts), *rest, equality=equality).value
+        for sign in (1, -1)
     ]
     difference = (ends[0] - ends[1]) / (2 * STEP)
     error = (difference - slope).abs() / (1 + slope.abs())

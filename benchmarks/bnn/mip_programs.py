@@ -27,13 +27,14 @@ def covering(rng: np.random.Generator, subsets: int, elements: int) -> ElasticPr
     return _binary(rng.uniform(0.5, 1.5, subsets), member, np.full(elements, 0.9))
 
 
-def mixed(rng: np.random.Generator, integers: int, continuous: int, rows: int) -> ElasticProgram:
+def mixed(rng: np.random.Generator, integers: int, continuous: int, rows: int, equalities: int = 0) -> ElasticProgram:
     """Return a program with normal numbers; integer columns in [-2, 2], continuous ones in [-1, 1]."""
     n = integers + continuous
     whole = np.arange(n) < integers
     limit = np.where(whole, 2.0, 1.0)
     normal = [rng.normal(size=shape) for shape in ((n,), (rows, n), (rows,))]
-    return ElasticProgram(*normal, -limit, limit, whole, *_soft(rows))
+    penalty, _ = _soft(rows)
+    return ElasticProgram(*normal, -limit, limit, whole, penalty, np.arange(rows) < equalities)
 
 
 def network(rng: np.random.Generator, samples: int, hidden: int, features: int = 4) -> ElasticProgram:
@@ -94,6 +95,7 @@ KINDS: dict[str, Callable[[np.random.Generator], ElasticProgram]] = {
     "covering 12": lambda rng: covering(rng, 12, 8),
     "covering 30": lambda rng: covering(rng, 30, 20),
     "mixed 5 + 3": lambda rng: mixed(rng, 5, 3, 5),
+    "mixed 5 + 3, equalities": lambda rng: mixed(rng, 5, 3, 5, 2),
     "mixed 20 + 10": lambda rng: mixed(rng, 20, 10, 12),
     "network 4 x 2": lambda rng: network(rng, 4, 2),
     "network 8 x 2": lambda rng: network(rng, 8, 2),
@@ -101,4 +103,4 @@ KINDS: dict[str, Callable[[np.random.Generator], ElasticProgram]] = {
     "network 16 x 3": lambda rng: network(rng, 16, 3),
     "network 24 x 2, 6 features": lambda rng: network(rng, 24, 2, 6),
 }
-SMALL = ("knapsack 12", "covering 12", "mixed 5 + 3", "network 4 x 2")
+SMALL = ("knapsack 12", "covering 12", "mixed 5 + 3", "mixed 5 + 3, equalities", "network 4 x 2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from dataclasses import replace
 from fractions import Fraction
 
@@ -195,6 +196,21 @@ def test_chunks_and_shared_arguments_change_nothing(monkeypatch: pytest.MonkeyPa
     small = function(program.c, program.A, b)
     assert shared == pytest.approx(spread, abs=1e-11)
     assert shared == pytest.approx(small, abs=1e-11)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, shared: bool) -> None:
+    """At twice the stated size of a chunk, with many programs and with one matrix for all."""
+    program = knapsack(0, items=10)
+    function = grow(program)
+    monkeypatch.setattr(dual_function, "CHUNK_BYTES", 1_000_000)
+    b = program.b + np.zeros((20_000, 2))
+    c, A = (part if shared else np.broadcast_to(part, (20_000, *part.shape)).copy() for part in (program.c, program.A))
+    tracemalloc.start()
+    function(c, A, b)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 2_000_000 + 8 * 2 * 20_000  # The answer, in parts and joined.
 
 
 def test_overflow_bounds_nothing() -> None:
