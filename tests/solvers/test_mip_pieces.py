@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
+from solvers import mip_pieces
 from solvers.elastic_program import ElasticProgram
 from solvers.lp_uniqueness import uniqueness
 from solvers.mip_pieces import Outcome, Search, solve_pieces
+from solvers.session import Solution, Status
 
 
 def random_program(seed: int, hard: bool = False, equalities: int = 0) -> ElasticProgram:
@@ -138,8 +140,6 @@ def test_time_limit_gives_bounds_around_the_value() -> None:
 
 def test_time_limit_of_the_further_pieces_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The value is known, its margin is not."""
-    from solvers import mip_pieces
-
     limits = iter([np.inf, 0.0])
     solve = mip_pieces._solve
 
@@ -153,6 +153,18 @@ def test_time_limit_of_the_further_pieces_is_told(monkeypatch: pytest.MonkeyPatc
     assert answer.lower == pytest.approx(answer.upper, abs=1e-6)
     assert answer.upper == pytest.approx(values_by_enumeration(program)[0], abs=1e-6)
     assert np.isnan(answer.margin)
+
+
+def test_an_optimum_that_rounding_makes_worse_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a solver's binary of 1e-7 opens a large row: the bounds stay, and enclose the value."""
+    program = random_program(0)
+    pieces = solve_pieces(program, Search(pieces=2)).pieces
+    bound, scale = pieces[0].value, program.scale
+    wrong = Solution(Status.OPTIMAL, bound * scale, bound * scale, np.append(pieces[1].x, np.zeros(4)))
+    monkeypatch.setattr(mip_pieces, "_solve", lambda *_: wrong)
+    answer = solve_pieces(program, Search())
+    assert answer.outcome is Outcome.FAILED
+    assert answer.lower <= bound + 1e-9 < answer.upper == pytest.approx(pieces[1].value)
 
 
 def widths(program: ElasticProgram, value: float) -> tuple[float, float]:

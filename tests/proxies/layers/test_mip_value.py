@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from proxies.errors import IntegerProgramError
+from proxies.layers import mip_value
 from proxies.layers.mip_value import MipOptions, MipValue, Outcome, mip_value_solve, mip_value_vjp
 from solvers.dual_tree import grow
+from solvers.mip_pieces import Search, solve_pieces
 
 INTEGER = torch.tensor([True, True, True, True, False, False])
 BOX = 0, 3, INTEGER, 8.0
@@ -123,6 +127,16 @@ def test_a_program_without_a_value_is_no_number() -> None:
     assert torch.isnan(spoilt[1, 0])
     _, pulled = mip_value_vjp({"c": c, "A": A, "b": b}, torch.ones(2, dtype=torch.float64), *hard)
     assert pulled["c"].tolist() == [[2.0], [0.0]]
+
+
+def test_a_failed_solve_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the solver left a point."""
+    answer = solve_pieces(MipValue(*BOX).programs(*random_parts(0, 1))[0], Search())
+    monkeypatch.setattr(mip_value, "solve_pieces", lambda _, search: replace(answer, outcome=Outcome.FAILED))
+    solution = mip_value_solve(*random_parts(0, 1), *BOX)
+    assert torch.isnan(solution.value).all()
+    assert torch.isnan(solution.x).all()
+    assert solution.upper.tolist() == [answer.upper]
 
 
 def test_unbounded_is_an_outcome() -> None:
