@@ -1,6 +1,7 @@
 """Gradients of MIP values against directional finite differences, by kind of program and distance from a tie.
 
-python -m benchmarks.bnn.mip_gradient --json benchmarks/bnn/mip_gradient.json [--quick]
+python -m benchmarks.bnn.mip_gradient --json benchmarks/bnn/mip_gradient.json [--kinds "mixed 5 + 3"] [--programs 1000]
+       [--quick] [--resume]
 """
 
 from __future__ import annotations
@@ -72,20 +73,21 @@ def share(match: Tensor) -> float:
 
 def main() -> None:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--kinds", default=";".join(SMALL), help="separated by semicolons")
     made.add_argument("--programs", type=int, default=1000, help="of each kind")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--quick", action="store_true", help="20 programs of each kind")
+    made.add_argument("--resume", action="store_true")
     made.add_argument("--json", type=Path)
     arguments = made.parse_args()
     torch.set_num_threads(1)
     count = 20 if arguments.quick else arguments.programs
-    record = Record(arguments.json, vars(arguments), ["kind"], {"step": STEP, "away": AWAY, "agree": AGREE})
-    rows = []
-    for kind in SMALL:
+    record = Record.begin(arguments, ["kind"], {"step": STEP, "away": AWAY, "agree": AGREE})
+    for kind in arguments.kinds.split(";"):
         rng = np.random.default_rng(arguments.seed)
-        row = record.add({"kind": kind, **compare([KINDS[kind](rng) for _ in range(count)], rng)})
-        rows.append([row[name] if isinstance(row[name], (int, str)) else number(row[name], ".3g") for name in HEAD])
-    print(table(HEAD, rows))
+        record.add({"kind": kind, **compare([KINDS[kind](rng) for _ in range(count)], rng)})
+    cells = ([row[name] for name in HEAD] for row in record.rows)
+    print(table(HEAD, [[v if isinstance(v, (int, str)) else number(v, ".3g") for v in row] for row in cells]))
 
 
 if __name__ == "__main__":

@@ -14,12 +14,11 @@ from solvers.mip_pieces import Search, solve_pieces
 
 
 def test_gradient_script_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mip_gradient, "SMALL", ("knapsack 12", "mixed 5 + 3"))
-    path = tmp_path / "rows.json"
-    monkeypatch.setattr("sys.argv", ["mip_gradient", "--programs", "5", "--json", str(path)])
+    path, kinds = tmp_path / "rows.json", "knapsack 12;mixed 5 + 3, equalities"
+    monkeypatch.setattr("sys.argv", ["mip_gradient", "--kinds", kinds, "--programs", "5", "--json", str(path)])
     mip_gradient.main()
     rows = json.loads(path.read_text())["rows"]
-    assert [row["kind"] for row in rows] == ["knapsack 12", "mixed 5 + 3"]
+    assert [row["kind"] for row in rows] == kinds.split(";")
     assert all(row["compared"] == 5 and row["match %"] == 100 for row in rows)
 
 
