@@ -8,6 +8,7 @@ children rise most (strong branching: Applegate et al. 1995), since every leaf i
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -107,11 +108,13 @@ def sharpen(function: DualFunction, program: ElasticProgram) -> DualFunction:
     soft = np.isfinite(here.penalty)
     most = np.abs(here.c) @ reach + here.penalty[soft] @ (np.abs(here.b) + np.abs(here.A) @ reach)[soft]
     with _Relaxation(here, float(most)) as relaxation:
-        while True:
-            k = min(range(len(nodes)), key=lambda k: nodes[k].bound)
-            if nodes[k].fresh:
-                return _collected(here, nodes)
+        lowest = [(node.bound, k) for k, node in enumerate(nodes)]
+        heapq.heapify(lowest)
+        while not nodes[lowest[0][1]].fresh:
+            k = lowest[0][1]
             nodes[k] = relaxation.solved(nodes[k])
+            heapq.heapreplace(lowest, (nodes[k].bound, k))
+    return _collected(here, nodes)
 
 
 def _closed(nodes: list[_Node], program: ElasticProgram, leaf_limit: int, time_limit: float) -> DualFunction:
@@ -169,14 +172,14 @@ class _Relaxation:
 
     def _raised(self, node: _Node, ray: Vector) -> _Node:
         """Return an infeasible node with its best multipliers, and with those plus a multiple of `ray`."""
-        known = [*node.kept, *node.fresh]
+        known = [*node.kept, *node.fresh] or [np.zeros_like(ray)]
         start = known[int(_bounds(self.program, node, known).argmax())]
         before = float(_bounds(self.program, node, [start])[0])
         # Without costs the bound of a ray that proves infeasibility is positive; every further ray adds that at least.
         rate = float(_bounds(replace(self.program, c=np.zeros_like(self.program.c)), node, [ray])[0])
-        y = start + RAY_REACH * max(self.target - before, 0.0) / max(rate, np.finfo(np.float64).tiny) * ray
+        y = start + (RAY_REACH * max(self.target - before, 0.0) / rate if rate > 0 else 0.0) * ray
         bound = float(_bounds(self.program, node, [y])[0])
-        if not bound >= self.target:
+        if bound < self.target:
             raise SolverFailedError("HiGHS called the relaxation of a leaf infeasible, but its ray does not prove it")
         return replace(node, bound=bound, fresh=(start, y))
 
