@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.bnn import chvatal, dual_function, mip_gradient
+from benchmarks.bnn import chvatal, dual_function, dual_instances, mip_gradient
 from benchmarks.bnn.mip_programs import KINDS, SMALL, network, perturbed
 from solvers.mip_pieces import Search, solve_pieces
 
@@ -73,3 +73,10 @@ def test_kinds_are_small_where_they_say_so_and_perturbations_keep_zeros() -> Non
         other = perturbed(program, rng, 0.1)
         assert ((other.A == 0) == (program.A == 0)).all()
         assert (other.A != program.A).any()
+
+
+def test_instances_script_shows_falling_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dual_instances, "FRESH", 20)
+    sharp, tight = (dual_instances.study("covering 12", way, 0.1, (0, 3)) for way in ("sharpen", "tighten"))
+    assert sharp["z - F % after 0"] == tight["z - F % after 0"] > sharp["z - F % after 3"] > 0
+    assert tight["leaves"] > sharp["leaves"]
