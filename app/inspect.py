@@ -32,12 +32,15 @@ _SPEC: TypeAdapter[DcOpfSpec | KnapsackSpec] = TypeAdapter(ProblemSpec)
 _PGLIB = re.compile(r"pglib_opf_[A-Za-z0-9_]{1,80}")
 _OWN_CASE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,80}\.m")
 
+# Characters in a line of a case file; PGLib's longest has 150.
+_LONGEST_LINE = 10_000
+
 
 def proxy(spec: Json) -> Json:
     """Read a model file.
 
     Args:
-        spec: `path` of the file, whose suffix is its format, and whose manifest may lie beside it.
+        spec: the `folder`, and the name of the `model` in it: its suffix is its format, its manifest may lie beside it.
 
     Returns:
         `manifest` and `summary`, or `unsupported`: [operator, position of its node from 1, the node's name] of each
@@ -46,7 +49,8 @@ def proxy(spec: Json) -> Json:
     Raises:
         CertigapError: the file is refused.
     """
-    path = Path(spec["path"])
+    os.chdir(spec["folder"])  # Errors then name the file, and no folder of ours.
+    path = Path(spec["model"])
     try:
         network, manifest = load_network(path)
     except UnsupportedOperatorsError as error:
@@ -70,7 +74,8 @@ def problem(spec: Json) -> Json:
     """Read a problem.
 
     Args:
-        spec: `problem`, as in a manifest, and for an uploaded case its `path` and `name`.
+        spec: the `problem`, as in a manifest; for an uploaded case the `folder` and the name of the `case` in it, else
+            None.
 
     Returns:
         The `summary`.
@@ -81,9 +86,12 @@ def problem(spec: Json) -> Json:
     if spec["problem"]["kind"] == "knapsack":
         return {"summary": _summary(knapsack_problem(KnapsackSpec.model_validate(spec["problem"])))}
     known = DcOpfSpec.model_validate(spec["problem"])
-    if spec.get("path") is None and not _PGLIB.fullmatch(known.case):
+    if spec["case"] is not None:
+        os.chdir(spec["folder"])
+        _check_lines(Path(spec["case"]))
+    elif not _PGLIB.fullmatch(known.case):
         raise CaseError(f"PGLib has no case {known.case[:80]!r}; upload a case of your own as a file")
-    found = dcopf_problem(known, spec.get("path"))
+    found = dcopf_problem(known, spec["case"])
     # Asked for here, so that a grid whose factors cannot be computed is refused now and not by each job.
     found.domain(0.0)
     return {"summary": _summary(found)}
@@ -145,6 +153,14 @@ def _is_known(manifest: Manifest) -> bool:
             "file, which is then uploaded as a problem"
         )
     return False
+
+
+def _check_lines(case: Path) -> None:
+    """Refuse a file with a line that no case has: its reader takes far longer for one than for many short ones."""
+    with case.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE + 1), b""), start=1):
+            if len(line) > _LONGEST_LINE:
+                raise CaseError(f"{case.name} has more than {_LONGEST_LINE} characters in line {number}; break it up")
 
 
 def _of_network(network: Sequence[Layer], manifest: Manifest | None) -> Json:

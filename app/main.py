@@ -59,7 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
-    warm_up()
+    warm_up("app.inspect", "app.layer_calls")
     engine = open_database(settings.database)
     queue: DBOSClient = open_queue(engine)
     watch = Watch(engine)

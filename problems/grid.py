@@ -248,6 +248,8 @@ def _linear_costs(name: str, gencost: Vector, base_mva: float) -> tuple[Vector, 
     linear, constant = np.zeros(gencost.shape[0]), np.zeros(gencost.shape[0])
     for index, row in enumerate(gencost):
         terms = int(row[3])
+        if not 0 <= terms <= row.size - 4:
+            raise CaseError(f"{name}: generator {index + 1} has {terms} cost terms but {row.size - 4} columns of them")
         coefficients = row[4 : 4 + terms][::-1]  # From the constant upward.
         if np.any(coefficients[2:] != 0):
             raise CaseError(

@@ -118,7 +118,7 @@ def tensor_array(tensor: TensorProto) -> Array:
     held = len(typed) if len(typed) else len(tensor.raw_data) / dtype.itemsize
     if len(dims) > LARGEST_RANK or any(dim < 0 for dim in dims) or size != held or (len(typed) and tensor.raw_data):
         raise ModelFileError(f"has the tensor {name} that declares {size} values and holds {held:g}; export it again")
-    if size > LARGEST_ELEMENTS:
+    if max([size, *dims]) > LARGEST_ELEMENTS:
         raise ModelFileError(f"has the tensor {name} of more than {LARGEST_ELEMENTS} values, the most allowed")
     flat = np.array(typed, dtype) if len(typed) else np.frombuffer(tensor.raw_data, dtype)
     return flat.reshape(dims)

@@ -14,7 +14,7 @@ from proxies.manifest import Manifest, parse_manifest
 from proxies.onnx_constants import FOLDED, LARGEST_RANK, Step, fold, shown, tensor_array
 from proxies.onnx_layout import Array, Shape, input_layout
 from proxies.onnx_nodes import OPERATORS, TWO_SIDED, contracted
-from proxies.onnx_scan import DAMAGED, LARGEST_ELEMENTS, scan
+from proxies.onnx_scan import DAMAGED, LARGEST_DEPTH, LARGEST_ELEMENTS, scan
 from proxies.onnx_write import MANIFEST_KEY, write_onnx
 
 __all__ = ["read_onnx", "write_onnx"]
@@ -82,6 +82,8 @@ def _read_graph(graph: GraphProto) -> list[Layer]:
             elements += sum(value.numel() for value in layers[-1].state_dict().values())
         if elements > LARGEST_ELEMENTS:
             raise ModelFileError(f"has more than {LARGEST_ELEMENTS} weights, the most that can be encoded")
+        if len(layers) > LARGEST_DEPTH:
+            raise ModelFileError(f"has more than {LARGEST_DEPTH} layers, the most that can be encoded")
     return layers
 
 

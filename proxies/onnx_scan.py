@@ -16,9 +16,11 @@ LARGEST_FILE = 8 * LARGEST_ELEMENTS
 # The most values between two layers: one for each bus of the largest grids, and to spare.
 LARGEST_WIDTH = 2**17
 LARGEST_NODES = 100_000
+# The most layers of a network: each of them costs some memory and time wherever it is read, bounded or encoded.
+LARGEST_DEPTH = 1_000
 # Bytes and fields that are not weights: a node of torch's exporter takes 1-2 kB, and networks have hundreds.
 LARGEST_STRUCTURE = 2**22
-LARGEST_FIELDS = 1_000_000
+LARGEST_FIELDS = 250_000
 
 DAMAGED = "is not an ONNX file, is damaged or was cut off; copy or export it again"
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from proxies.errors import ModelFileError
 from proxies.layers import Affine, Clamp, Layer, Relu
 from proxies.manifest import Manifest, parse_manifest
+from proxies.onnx_scan import LARGEST_DEPTH
 
 # A header of this size describes far more tensors than any network we can encode has.
 LARGEST_HEADER = 1_000_000
@@ -62,6 +63,8 @@ def read_safetensors(data: bytes, source: str) -> tuple[list[Layer], Manifest]:
     try:
         tensors = load_tensors(data)
         kinds = json.loads(metadata["layers"])
+        if len(kinds) > LARGEST_DEPTH:
+            raise ModelFileError(f"has {len(kinds)} layers, more than the {LARGEST_DEPTH} that can be encoded")
         layers = [_layer(kind, index, tensors) for index, kind in enumerate(kinds)]
     except ModelFileError as error:
         raise ModelFileError(f"{source} {error}") from error

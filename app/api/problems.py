@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, Val
 from starlette.concurrency import run_in_threadpool
 
 from app.api.bodies import Page, ProblemBody, problem_body
+from app.api.children import reading as reading_limits
 from app.api.errors import Refusal, not_found, refused
 from app.api.links import PROBLEM_LINKS
 from app.api.middleware import BodyTooLargeError
@@ -20,7 +22,6 @@ from app.api.pages import decode, encode
 from app.api.state import Service, State, Who, allowance, too_many
 from app.api.strict import parse_json
 from app.api.uploads import Upload, receive
-from app.sandbox import Limits
 from app.store import objects
 from app.store.database import new_id, now, reading
 from app.store.keys import Caller
@@ -33,6 +34,8 @@ Thermal = Literal["soft", "hard"]
 # What the spec of an uploaded case says in place of a name: its bytes are stored beside it.
 UPLOADED = "uploaded.m"
 _LARGEST_INSTANCE = 100_000
+# Bytes that a case of PGLib counts for: the largest one has 27 MB.
+_NAMED_CASE = 2**25
 
 
 class _Body(BaseModel):
@@ -177,8 +180,8 @@ async def _body(request: Request, service: State) -> bytes:
 def _parsed(body: bytes) -> dict[str, Any]:
     try:
         data = parse_json(body)
-    except ValueError as error:
-        raise Refusal(400, "malformed_json", f"the body is not JSON: {error}") from error
+    except json.JSONDecodeError as error:
+        raise Refusal(400, "malformed_json", f"the body is not JSON: {error.msg}") from error
     try:
         return _adapter.validate_python(data).model_dump(mode="json")
     except ValidationError as error:
@@ -188,9 +191,10 @@ def _parsed(body: bytes) -> dict[str, Any]:
 
 def _store(service: State, who: Caller, spec: dict[str, Any], upload: Upload | None) -> tuple[Problem, bool]:
     settings = service.settings
-    limits = Limits(seconds=settings.inspect_seconds, memory=settings.inspect_memory)
-    path = None if upload is None else str(upload.path)
-    found = service.children.read("app.inspect:problem", {"problem": spec, "path": path}, limits)
+    size = _NAMED_CASE if upload is None else upload.size
+    folder, case = (None, None) if upload is None else (str(upload.path.parent), upload.path.name)
+    asked = {"problem": spec, "folder": folder, "case": case}
+    found = service.children.read("app.inspect:problem", asked, reading_limits(settings, size))
     file = None if upload is None else upload.sha256
     name = found["summary"]["name"]
     row = Problem(

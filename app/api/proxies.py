@@ -13,12 +13,12 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.api.bodies import Page, ProxyBody, proxy_body
+from app.api.children import reading as reading_limits
 from app.api.errors import Refusal, not_found, refused
 from app.api.links import PROXY_LINKS
 from app.api.pages import decode, encode
 from app.api.state import Service, State, Who, allowance, too_many
 from app.api.uploads import LARGEST_MANIFEST, Upload, model_format, receive
-from app.sandbox import Limits
 from app.store import objects
 from app.store.database import new_id, now, reading
 from app.store.keys import Caller
@@ -26,6 +26,7 @@ from app.store.tables import Proxy
 
 router = APIRouter(prefix="/v1/proxies", tags=["proxies"])
 
+_LISTED = 20  # Operators that the detail of one refusal names.
 _FILE = {"schema": {"type": "string", "format": "binary"}}
 _PARTS = {
     "schema": {
@@ -124,8 +125,9 @@ def _store(service: State, who: Caller, upload: Upload, manifest: bytes | None) 
     if manifest is not None:
         path.with_suffix(".json").write_bytes(manifest)
     settings = service.settings
-    limits = Limits(seconds=settings.inspect_seconds, memory=settings.inspect_memory)
-    found = service.children.read("app.inspect:proxy", {"path": str(path)}, limits)
+    found = service.children.read(
+        "app.inspect:proxy", {"folder": str(path.parent), "model": path.name}, reading_limits(settings, upload.size)
+    )
     if "unsupported" in found:
         raise _unsupported(found["unsupported"])
     row = Proxy(
@@ -146,12 +148,11 @@ def _store(service: State, who: Caller, upload: Upload, manifest: bytes | None) 
 
 
 def _unsupported(places: list[list[Any]]) -> Refusal:
-    names = ", ".join(sorted({str(operator) for operator, _, _ in places}))
+    names = sorted({str(operator) for operator, _, _ in places})
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     errors = [
-        (
-            f"/graph/node/{position - 1}",
-            f"{operator} (node {position}, {name!r})" if name else f"{operator} (node {position})",
-        )
-        for operator, position, name in places[:100]
+        (f"/graph/node/{position - 1}", f"{operator} (node {position}{f', {name!r}' if name else ''})")
+        for operator, position, name in places[: 5 * _LISTED]
     ]
-    return Refusal(422, "unsupported_operators", f"the network uses operators that cannot be encoded: {names}", errors)
+    detail = f"the network uses operators that cannot be encoded: {', '.join(names[:_LISTED])}{more}"
+    return Refusal(422, "unsupported_operators", detail, errors)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import select
+from sqlalchemy import make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.cli.worker import SettingsError, read_settings
@@ -42,14 +42,14 @@ class ServiceError(CertigapError, RuntimeError):
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")] = -1,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the database and the files.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Worker processes beside the API.")] = 1,
 ) -> None:
     """Run the service: prints its URL, and works until Ctrl-C. Everything else is set by CERTIGAP_... variables."""
-    chosen = {"host": host or None, "port": None if port < 0 else port, "data_dir": data_dir}
+    chosen = {"host": host or None, "port": port, "data_dir": data_dir}
     settings = read_settings(**{name: value for name, value in chosen.items() if value is not None})
-    with _alone(settings):
+    with _alone(settings, workers):
         try:
             migrate(settings.database)
             key = _first_key(settings)
@@ -58,7 +58,8 @@ def serve(
         settings = settings.model_copy(update={"port": settings.port or _free_port(settings.host)})
         _check_port(settings)
         where = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.port}"
-        print(f"certigap serves at {where} (data in {settings.data_dir})", flush=True)
+        database = make_url(settings.database).render_as_string(hide_password=True)
+        print(f"certigap serves at {where} (database {database}, files in {settings.blobs})", flush=True)
         if not settings.asks_for_keys:
             print("keys are off: whoever reaches this address may use it", flush=True)
         if key is not None:
@@ -67,12 +68,16 @@ def serve(
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """Make sure that no other `serve` works on this data; SQLite files are for one machine.
+def _alone(settings: Settings, workers: int) -> Iterator[None]:
+    """Make sure that no other `serve` has this folder: its SQLite file is for one, and so are its workers' slots.
 
     Raises:
         ServiceError: another one does.
     """
+    if make_url(settings.database).get_backend_name() != "sqlite" and workers == 0:
+        # Nothing of the folder is used; it need not even be there.
+        yield
+        return
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         lock = (settings.data_dir / "lock").open("w")

@@ -247,7 +247,7 @@ def _(request: TrainJob, work: Work) -> dict[str, Any]:
     figures = {"steps": report.steps, "validation": report.best, "seconds": round(report.seconds, 1)}
     sampled = {"mean": float(gaps.mean()), "largest": float(gaps.max())} if gaps.size else None
     work.write("result.json", {**figures, "sampled_relative_gap": sampled})
-    found = inspect.proxy({"path": str(work.folder / "proxy.safetensors")})
+    found = inspect.proxy({"folder": str(work.folder), "model": "proxy.safetensors"})
     return {"termination": "optimal", "verdict": None, **found}
 
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import structlog
 from dbos import DBOSClient
+from obstore.exceptions import BaseError
 from sqlalchemy import Engine
 from sqlalchemy.exc import NoResultFound, OperationalError
 from sqlalchemy.orm import Session
@@ -113,6 +114,9 @@ def run_job(place: Place, job_id: str) -> None:
             log.warning("child died", reason=reason)
             place.write(partial(jobs.log, job_id=job_id, text=f"certigap: {reason}; trying again\n"))
             continue
+        except (OSError, BaseError) as error:
+            log.error("storage", reason=str(error))
+            ending = _failed("storage", f"its files could not be stored ({error}); free some space and resume the job")
         except Exception as error:
             log.exception("defect")
             ending = _failed("defect", f"a defect of ours, please report it: {type(error).__name__}: {error}")

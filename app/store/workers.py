@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 from collections.abc import Sequence
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from app.store.database import now
 from app.store.jobs import changes
 from app.store.tables import Worker
+
+
+def new_name(slot: str) -> str:
+    """Return a name for a worker that starts here; it begins with its slot, or with the machine where it has none."""
+    return f"{slot or socket.gethostname()}/{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def sign_in(s: Session, name: str, queues: Sequence[str], cores: int) -> None:
@@ -39,12 +47,22 @@ def cores_beside(s: Session, name: str) -> int:
 
 def of_slot(s: Session, slot: str) -> list[str]:
     """Return the workers of a slot."""
-    return list(s.scalars(select(Worker.id).where(Worker.id.startswith(f"{slot}/", autoescape=True))))
+    return list(s.scalars(select(Worker.id).where(_in_slot(slot))))
+
+
+def lives(s: Session, slot: str, seconds: float) -> bool:
+    """Return whether a worker of a slot, or of this machine where it has none, gave a sign of life within so long."""
+    seen = select(Worker.id).where(_in_slot(slot or socket.gethostname()), Worker.seen_at > _clock(s) - seconds)
+    return s.scalar(seen.limit(1)) is not None
 
 
 def sign_out(s: Session, name: str) -> bool:
     """Remove a worker; False where somebody else did."""
     return changes(s, delete(Worker).where(Worker.id == name)) > 0
+
+
+def _in_slot(slot: str) -> ColumnElement[bool]:
+    return Worker.id.startswith(f"{slot}/", autoescape=True)
 
 
 def _clock(s: Session) -> float:

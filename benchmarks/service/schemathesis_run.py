@@ -3,7 +3,7 @@
 The API runs alone, with keys on; jobs that the walks submit stay queued, are cancelled and resumed. Prints what was
 sent and what failed, and writes it as JSON.
 
-    python benchmarks/service/schemathesis_run.py [--examples 100] [--out benchmarks/service/schemathesis.json]
+Run: python -m benchmarks.service.schemathesis_run [--examples 100] [--seed 1] [--json FILE]
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 
 import httpx
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from benchmarks.service.server import ROOT, Server, running
+from benchmarks.record import Record
+from benchmarks.service.harness import ROOT
+from benchmarks.service.server import Server, running
 
 MODEL = ROOT / "benchmarks" / "proxies" / "knapsack-10.safetensors"
 
@@ -35,7 +35,7 @@ def run(examples: int, seed: int, phases: str = "examples,coverage,fuzzing,state
         phases: of schemathesis.
 
     Returns:
-        Its exit code, the number of test cases, and its failures by kind.
+        What was tried, and its failures by kind.
     """
     with running(stream_seconds=0.2, requests_per_minute=10**8, layer_seconds=5, active_jobs=10**6) as server:
         return _against(server, examples, seed, phases)
@@ -61,7 +61,19 @@ def _against(server: Server, examples: int, seed: int, phases: str) -> dict[str,
         ]
         done = subprocess.run(command, env={**os.environ, **_known(server)}, cwd=folder, text=True, capture_output=True)
         print(done.stdout, done.stderr, sep="\n")
-        return {"exit": done.returncode, "report": json.loads(report.read_text()) if report.is_file() else None}
+        if not report.is_file():
+            raise RuntimeError(f"schemathesis ended with {done.returncode} and no report; see its messages above")
+        told = json.loads(report.read_text(encoding="utf-8"))
+    return {
+        "seed": seed,
+        "examples": examples,
+        "operations": told["operations"]["tested"],
+        "phases": {name: phase["status"] for name, phase in told["phases"].items()},
+        "cases": told["test_cases"]["generated"],
+        "failures": told["failures"],
+        "errors": told["errors"],
+        "seconds": round(told["running_time"], 1),
+    }
 
 
 def _known(server: Server) -> dict[str, str]:
@@ -83,15 +95,17 @@ def _known(server: Server) -> dict[str, str]:
 
 
 def main() -> int:
-    """Run, print, write."""
+    """Run it and print what was found; 1 where something failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("schemathesis.json"))
+    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     found = run(arguments.examples, arguments.seed)
-    arguments.out.write_text(json.dumps(found, indent=1) + "\n")
-    return int(found["exit"])
+    Record(arguments.json, {"command": vars(arguments) | {"json": None}}, ["seed"]).add(found)
+    for name, value in found.items():
+        print(f"{name:12} {value}")
+    return int(bool(found["failures"] or found["errors"]))
 
 
 if __name__ == "__main__":
