@@ -148,3 +148,16 @@ def test_hard_rows_of_a_mip_value_may_be_infeasible(alice: Api) -> None:
     assert (soft["outcome"], soft["value"]) == (["solved"], [1 + 2 * 2])
     wrong = alice.post("/v1/layers/mip-value:solve", json={**rows, "b": [1]})
     assert (wrong.status_code, wrong.json()["code"]) == (422, "integer_program")
+
+
+def test_what_waits_too_long_is_told_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.api.children.PATIENCE", 0.05)
+    with serve(tmp_path, children=1, layer_seconds=1.0) as world:
+        world.alice.get("/v1/solvers")
+        assert world.state.children._turns.acquire(timeout=10)
+        busy = world.alice.post("/v1/layers/qp:solve", json=QP)
+        world.state.children._turns.release()
+        assert (busy.status_code, busy.json()["code"]) == (503, "busy")
+        assert "Retry-After" in busy.headers
+        assert world.client.get("/healthz").status_code == 200
+        assert world.alice.post("/v1/layers/qp:solve", json=QP).status_code == 200

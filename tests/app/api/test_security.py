@@ -230,3 +230,14 @@ def test_a_wrong_method_names_the_right_ones(alice: Api, method: str, path: str)
 def test_what_is_nowhere_is_404(alice: Api, path: str) -> None:
     answer = alice.get(path)
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_a_body_of_endless_length_is_too_large(alice: Api) -> None:
+    answer = alice.post("/v1/jobs", content=iter([b"{}"]), headers={"Content-Length": "9" * 5000})
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+def test_made_up_methods_are_counted_as_one(world: World) -> None:
+    for method in ("BREW", "BREW2"):
+        assert world.client.request(method, "/v1/jobs").status_code == 405
+    assert "BREW" not in world.client.get("/metrics").text
