@@ -162,6 +162,12 @@ class BinarizedClassifier:
             setattr(self, name, value)
         return self
 
+    def __sklearn_tags__(self) -> Any:
+        """Return what scikit-learn, which alone asks for it, wants to know of an estimator."""
+        from sklearn.utils import ClassifierTags, Tags, TargetTags
+
+        return Tags("classifier", TargetTags(required=True), classifier_tags=ClassifierTags(multi_class=False))
+
     def fit(self, x: ArrayLike, y: ArrayLike) -> BinarizedClassifier:
         """Train on samples ((n, d)) with two different labels ((n,)).
 
@@ -195,7 +201,8 @@ class BinarizedClassifier:
 
     def predict(self, x: ArrayLike) -> NDArray[Any]:
         """Return the class ((n,)) of samples ((n, d))."""
-        return np.asarray(self.classes_[(self.decision_function(x) > 0).astype(int)])
+        second = self.decision_function(x) > 0
+        return np.asarray(self.classes_[second.astype(int)])
 
     def score(self, x: ArrayLike, y: ArrayLike) -> float:
         """Return the share of samples ((n, d)) that are classified as in y ((n,))."""

@@ -203,6 +203,15 @@ def test_a_classifier_has_the_manners_of_scikit_learn() -> None:
         model.fit(x, np.arange(24))
 
 
+def test_scikit_learn_takes_the_classifier_for_each_pair_of_classes() -> None:
+    multiclass = pytest.importorskip("sklearn.multiclass")
+    rng = np.random.default_rng(0)
+    y = np.repeat([3, 5, 7], 6)
+    x = np.where(y[:, None] == [3, 5, 7], 1.0, 0.0) + 0.1 * rng.normal(size=(18, 3))
+    model = multiclass.OneVsOneClassifier(BinarizedClassifier(hidden=(1,), time_limit=20.0)).fit(x, y)
+    assert model.score(x, y) == 1.0
+
+
 def test_no_network_is_told_as_such() -> None:
     x, labels = np.array([[0.5], [0.5]]), np.array([1.0, -1.0])
     trained = train_bnn(x, labels, BnnOptions(objective="max-margin"))
