@@ -1,0 +1,114 @@
+"""Binarized networks trained as a MIP: accuracy, bound and time against samples and hidden units, beside straight-through.
+
+Usage: python -m benchmarks.bnn.training [--data NAME,...] [--samples 20,50,100,200] [--hidden 2,4,8] [--seeds 1]
+       [--objectives max-correct] [--time-limit 20] [--solver highs] [--quick] [--json FILE] [--resume]
+
+Ternary weights. The solver starts from what straight-through training found where `--warm` asks for it. `--quick`: 20
+samples, 2 hidden units, 5 seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.bnn.data import DATA, split
+from benchmarks.bnn.straight_through import accuracy, straight_through
+from benchmarks.record import Record, number, table
+from encoding.bnn_model import MARGIN
+from encoding.bnn_training import BnnOptions, train_bnn
+
+HEAD = ["data", "objective", "samples", "hidden", "seed", "MIP train %", "bound %", "test %", "s", "end"]
+HEAD += ["straight-through train %", "test %", "s"]
+
+
+def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Train what is not yet in the file; return all rows."""
+    facts = {"margin": MARGIN, "values": "ternary"}
+    command = {name: value for name, value in vars(arguments).items() if name != "json"}
+    key_names = ["data", "objective", "samples", "hidden", "seed", "warm"]
+    record = Record(arguments.json, command, key_names, facts)
+    if arguments.resume:
+        record.resume()
+    asked = product(
+        arguments.data.split(","),
+        arguments.objectives.split(","),
+        map(int, arguments.samples.split(",")),
+        map(int, arguments.hidden.split(",")),
+        range(arguments.seeds),
+    )
+    for values in asked:
+        key = {**dict(zip(key_names, values)), "warm": arguments.warm}
+        if record.find(**key) is None:
+            print(table([], [line(record.add({**key, **measure(key, arguments)}))]).splitlines()[-1], flush=True)
+    return record.rows
+
+
+def measure(key: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return one row's figures."""
+    given = split(key["data"], key["samples"] // 2, key["seed"])
+    hidden = (key["hidden"],)
+    began = time.monotonic()
+    usual = straight_through(given.x, given.labels, hidden, "ternary", MARGIN, key["seed"])
+    usual_seconds = time.monotonic() - began
+    options = BnnOptions(
+        hidden, objective=key["objective"], solver=arguments.solver, time_limit=arguments.time_limit, seed=key["seed"]
+    )
+    trained = train_bnn(given.x, given.labels, options, start=usual if arguments.warm else None)
+    count = len(given.labels)
+    found = trained.weights is not None
+    return {
+        "train": 100 * trained.correct / count if found else None,
+        "bound": 100 * min(1.0, trained.bound / count) if key["objective"] == "max-correct" else None,
+        "objective value": trained.objective,
+        "objective bound": trained.bound,
+        "test": accuracy(given.test_x, given.test_labels, trained.weights, MARGIN) if trained.weights else None,
+        "seconds": trained.seconds,
+        "status": trained.status.value,
+        "nodes": trained.nodes,
+        "straight-through train": accuracy(given.x, given.labels, usual, MARGIN),
+        "straight-through test": accuracy(given.test_x, given.test_labels, usual, MARGIN),
+        "straight-through seconds": usual_seconds,
+    }
+
+
+def line(row: dict[str, Any]) -> list[Any]:
+    """Return the cells of one row."""
+    shown = [number(row[name], ".1f") for name in ("train", "bound", "test", "seconds")]
+    usual = [number(row[f"straight-through {name}"], ".1f") for name in ("train", "test", "seconds")]
+    return [*(row[name] for name in ("data", "objective", "samples", "hidden", "seed")), *shown, row["status"], *usual]
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--data", default=",".join(DATA))
+    made.add_argument("--objectives", default="max-correct")
+    made.add_argument("--samples", default="20,50,100,200")
+    made.add_argument("--hidden", default="2,4,8")
+    made.add_argument("--seeds", type=int, default=1)
+    made.add_argument("--time-limit", type=float, default=20.0)
+    made.add_argument("--solver", default="highs")
+    made.add_argument("--warm", action="store_true")
+    made.add_argument("--quick", action="store_true")
+    made.add_argument("--resume", action="store_true")
+    made.add_argument("--json", type=Path)
+    return made
+
+
+def main() -> None:
+    """Run the benchmark from the command line."""
+    arguments = parser().parse_args()
+    if arguments.quick:
+        arguments.samples, arguments.hidden, arguments.time_limit = "20", "2", 5.0
+    torch.set_num_threads(1)
+    print(table(HEAD, [line(row) for row in run(arguments)]))
+
+
+if __name__ == "__main__":
+    main()
