@@ -22,6 +22,8 @@ from solvers.linear_model import LinearModel, Vector
 # "max-correct": as many samples right as possible. "min-hinge": the least sum of max(0, 1 - margin). "max-margin": all
 # samples right, and the largest sum of every unit's smallest margin. "min-weight": all right with the fewest weights.
 Objective = Literal["max-correct", "min-hinge", "max-margin", "min-weight"]
+# The last unit's weights: "trained" like all others, or "sum": the signs before it are added up, without a bias.
+Readout = Literal["trained", "sum"]
 Indices = NDArray[np.int64]
 # A first-layer sum this far below 0 is negative: far above the solvers' tolerances times the size of a sum.
 MARGIN = 1e-3
@@ -103,6 +105,7 @@ def training_model(
     values: WeightValues = "ternary",
     objective: Objective = "max-correct",
     margin: float = MARGIN,
+    readout: Readout = "trained",
     reach: float | None = None,
 ) -> TrainingModel:
     """Write the training of a binarized network with one output as a mixed-integer program.
@@ -117,6 +120,7 @@ def training_model(
         values: of all weights.
         objective: see `Objective`; a sample's margin is its label times `margins`.
         margin: see above, in the unit of x.
+        readout: see `Readout`; a sum makes a much smaller program.
         reach: the rows shall also hold for data of this size; by default only for x.
 
     Raises:
@@ -128,7 +132,9 @@ def training_model(
         raise BnnTrainingError("weights of -1 and 1 are all of one size; min-weight needs ternary ones")
     parts = _Parts()
     widths = (x.shape[1], *hidden, 1)
-    weights = tuple(parts.weights(units, inputs + 1, values) for inputs, units in pairwise(widths))
+    inner = [parts.weights(units, inputs + 1, values) for inputs, units in pairwise(widths[:-1])]
+    last = parts.weights(1, widths[-2] + 1, values) if readout == "trained" else parts.ones(widths[-2] + 1)
+    weights = (*inner, last)
     most = (np.abs(x).sum(1, keepdims=True) if reach is None else np.full((len(x), 1), reach * x.shape[1])) + 1.0
     outputs, sums = parts.data_sums(x, weights[0], most)
     below = margin
@@ -216,6 +222,11 @@ class _Parts:
         self.put(falls[:, None], leading[:-1], powers)
         self.put(falls[:, None], leading[1:], -powers)
         return w
+
+    def ones(self, inputs: int) -> Indices:
+        """Add a unit's weights ((1, inputs)) that are 1, and 0 for the constant input."""
+        fixed = np.append(np.ones(inputs - 1), 0.0)
+        return self.column((1, inputs), fixed, fixed)
 
     def data_sums(self, x: Vector, w: Indices, most: Vector) -> tuple[Indices, Indices]:
         """Add sums ((n, units)) of data ((n, d)) times weights ((units, d + 1)); return their columns and rows."""

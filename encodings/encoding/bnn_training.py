@@ -16,7 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from encoding.bnn_model import MARGIN, BnnTrainingError, Objective, clear_of_limits, margins, training_model
+from encoding.bnn_model import (
+    MARGIN,
+    BnnTrainingError,
+    Objective,
+    Readout,
+    clear_of_limits,
+    margins,
+    training_model,
+)
 from proxies.layers import Affine, Layer, Sign
 from proxies.layers.binarized import WeightValues
 from solvers.linear_model import Vector
@@ -33,6 +41,7 @@ class BnnOptions:
         values: of all weights.
         objective: see `Objective`.
         margin: see `training_model`, in the unit of the samples.
+        readout: see `Readout`.
         solver: see `open_session`.
         time_limit: seconds.
         mip_gap: relative distance of objective and bound at which to stop.
@@ -43,6 +52,7 @@ class BnnOptions:
     values: WeightValues = "ternary"
     objective: Objective = "max-correct"
     margin: float = MARGIN
+    readout: Readout = "trained"
     solver: str = DEFAULT_SOLVER
     time_limit: float = 60.0
     mip_gap: float = 0.0
@@ -101,7 +111,7 @@ def train_bnn(
         SolverLimitError: its licence refuses a program of this size.
     """
     options = options or BnnOptions()
-    shape = (options.hidden, options.values, options.objective, options.margin)
+    shape = (options.hidden, options.values, options.objective, options.margin, options.readout)
     model = training_model(x, labels, *shape)
     began = time.monotonic()
     with open_session(options.solver, model.linear, options.seed) as session:
@@ -127,7 +137,7 @@ class BinarizedClassifier:
     Features are moved and scaled to [-1, 1] over the training samples first.
 
     Args:
-        hidden, values, objective, margin, solver, time_limit, mip_gap, seed: see `BnnOptions`.
+        hidden, values, objective, margin, readout, solver, time_limit, mip_gap, seed: see `BnnOptions`.
 
     Attributes:
         classes_: (2,) the labels seen, sorted; the second one is that of a positive output.
@@ -141,12 +151,14 @@ class BinarizedClassifier:
         values: WeightValues = "ternary",
         objective: Objective = "max-correct",
         margin: float = MARGIN,
+        readout: Readout = "trained",
         solver: str = DEFAULT_SOLVER,
         time_limit: float = 60.0,
         mip_gap: float = 0.0,
         seed: int = 0,
     ) -> None:
-        self.hidden, self.values, self.objective, self.margin = hidden, values, objective, margin
+        self.hidden, self.values, self.objective = hidden, values, objective
+        self.margin, self.readout = margin, readout
         self.solver, self.time_limit, self.mip_gap, self.seed = solver, time_limit, mip_gap, seed
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:

@@ -106,6 +106,20 @@ def test_the_optimum_is_that_of_all_networks(
 
 
 @pytest.mark.parametrize("values", WEIGHTS)
+def test_a_sum_of_signs_needs_no_weights_of_its_own(values: WeightValues) -> None:
+    x, labels = data(5, 6, 1)
+    added = np.array([[1.0, 1.0, 0.0]])
+    fixed = [n for n in networks(1, (2,), "ternary") if np.array_equal(n[-1], added)]
+    fixed = [n for n in fixed if set(n[0].ravel()) <= set(WEIGHTS[values])]
+    expected = min(value(x, labels, network, "min-hinge") for network in fixed)
+    options = BnnOptions(hidden=(2,), values=values, objective="min-hinge", readout="sum")
+    trained = train_bnn(x, labels, options)
+    assert trained.objective == pytest.approx(expected, abs=1e-6)
+    assert trained.weights is not None
+    np.testing.assert_array_equal(trained.weights[-1], added)
+
+
+@pytest.mark.parametrize("values", WEIGHTS)
 @pytest.mark.parametrize("hidden", [(3,), (2, 2)])
 @pytest.mark.parametrize("reach", [None, 2.5])
 def test_every_network_is_a_point_of_the_program_with_its_own_objective(

@@ -1,0 +1,185 @@
+"""An embedding in front of a binarized network: trained through the value of the network's training MIP, or past it.
+
+The embedding is tanh(E x + f). Through the MIP: the value of training the network on the embedded samples to the least
+hinge loss, with elastic sums in the first layer, is a function of the embedded samples, and its gradient moves them.
+Past it: gradients straight through the network's signs and rounded weights.
+
+Source: MATH 9, "Taming binarized neural networks and mixed-integer programs".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.bnn.straight_through import loss_of, network, outputs, weights_of
+from encoding.bnn_model import margins, training_model
+from problems.interval import Vector
+from proxies.layers import Affine
+from proxies.layers.mip_value import MipOptions, MipValue
+
+# What a sum of the first layer must clear by (half of it on either side), and the price of missing that by one: a
+# sample then costs less to move across a unit than to get wrong.
+MARGIN, PENALTY = 0.5, 0.5
+
+
+class ElasticTraining:
+    """The training MIP of a network with ternary weights as a function of its samples.
+
+    Args:
+        labels: (n,) of 1 and -1.
+        features: of a sample, each within [-1, 1].
+        hidden: widths.
+        time_limit: seconds for one solve.
+    """
+
+    def __init__(self, labels: Vector, features: int, hidden: Sequence[int], time_limit: float) -> None:
+        shape = np.zeros((len(labels), features))
+        self._model = training_model(shape, labels, hidden, objective="min-hinge", margin=MARGIN, reach=1.0)
+        linear, sums = self._model.linear, self._model.sums
+        above, below = (np.flatnonzero(np.isfinite(limit)) for limit in (linear.row_lower, linear.row_upper))
+        dense = linear.matrix.toarray()
+        self._rows = torch.as_tensor(np.concatenate([dense[above], -dense[below]]))
+        self._sides = torch.as_tensor(np.concatenate([linear.row_lower[above], -linear.row_upper[below]]))
+        self._cost = torch.as_tensor(linear.cost)
+        # Each sum is an equality: one row from above, with the coefficient -x, and one from below, with x.
+        places = [np.searchsorted(above, sums), above.size + np.searchsorted(below, sums)]
+        columns = np.broadcast_to(self._model.weights[0][None, :, :-1], (*sums.shape, features))
+        self._index = tuple(
+            torch.as_tensor(np.stack(part)) for part in ([p[:, :, None] + 0 * columns for p in places], [columns] * 2)
+        )
+        penalty = np.full(len(self._sides), np.inf)
+        penalty[np.concatenate([place.ravel() for place in places])] = PENALTY
+        box = (linear.column_lower, linear.column_upper, linear.integer, penalty)
+        options = MipOptions(time_limit=time_limit)
+        self._value = MipValue(*(torch.as_tensor(part) for part in box), options)
+
+    def __call__(self, embedded: Tensor) -> tuple[Tensor, tuple[Vector, ...] | None]:
+        """Return the value at embedded samples ((n, features)), with its gradient, and the best network's weights.
+
+        Where time ran out these are the best that were found; the value is NaN and there are no weights where none was.
+        """
+        given = embedded[:, None, :].expand(self._index[0].shape[1:])
+        rows = self._rows.index_put(self._index, torch.stack([-given, given]))
+        found = self._value(self._cost[None], rows[None], self._sides[None])
+        known = not bool(found.value.isnan().any())
+        return found.value[0], self._model.weights_at(found.x[0].numpy()) if known else None
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """An embedding (matrix and shift) with the network behind it, and its values ((steps,)) on the way."""
+
+    matrix: Tensor
+    shift: Tensor
+    weights: tuple[Vector, ...]
+    values: tuple[float, ...] = ()
+    accuracies: tuple[float, ...] = ()
+
+    def correct(self, x: Vector, labels: Vector, margin: float = MARGIN) -> float:
+        """Return the percentage of samples ((n, d)) that are classified right."""
+        return 100 * float((labels * margins(embed(self.matrix, self.shift, x), self.weights, margin) > 0).mean())
+
+
+def embed(matrix: Tensor, shift: Tensor, x: Vector) -> Vector:
+    """Return tanh(E x + f) ((n, p)) as numbers."""
+    with torch.no_grad():
+        return np.asarray(torch.tanh(torch.as_tensor(x) @ matrix.T + shift).numpy())
+
+
+def start(x: Vector, features: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return a random projection whose outputs have about the size 1 on samples x ((n, d)), centred on them."""
+    draw = torch.Generator().manual_seed(seed)
+    matrix = torch.randn(features, x.shape[1], generator=draw, dtype=torch.float64)
+    out = torch.as_tensor(x) @ matrix.T
+    matrix = matrix / out.std(0, keepdim=True).T
+    return matrix, -(torch.as_tensor(x) @ matrix.T).mean(0)
+
+
+def through_the_mip(
+    x: Vector,
+    labels: Vector,
+    begin: tuple[Tensor, Tensor],
+    hidden: Sequence[int],
+    steps: int,
+    rate: float,
+    time_limit: float,
+) -> Embedded:
+    """Move the embedding down the MIP's value; return the point of least value.
+
+    Args:
+        x, labels: (n, d) and (n,).
+        begin: matrix (p, d) and shift (p,).
+        hidden: widths of the network.
+        steps, rate: of Adam; it ends early where the value is 0.
+        time_limit: seconds for one solve.
+    """
+    matrix, shift = (part.clone().requires_grad_(True) for part in begin)
+    program = ElasticTraining(labels, len(shift), hidden, time_limit)
+    optimiser = torch.optim.Adam([matrix, shift], lr=rate)
+    given = torch.as_tensor(x)
+    best, values, accuracies = (np.inf, None), [], []
+    for _ in range(steps):
+        value, weights = program(torch.tanh(given @ matrix.T + shift))
+        if weights is None:
+            break
+        here = Embedded(matrix.detach().clone(), shift.detach().clone(), weights)
+        values.append(float(value.detach()))
+        accuracies.append(here.correct(x, labels))
+        if values[-1] < best[0]:
+            best = values[-1], here
+        if values[-1] <= 1e-6:
+            break
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+    assert best[1] is not None, "the first program has a solution: all its weights may be 0"
+    return Embedded(best[1].matrix, best[1].shift, best[1].weights, tuple(values), tuple(accuracies))
+
+
+def past_the_mip(
+    x: Vector,
+    labels: Vector,
+    begin: tuple[Tensor, Tensor],
+    hidden: Sequence[int],
+    steps: int,
+    rate: float,
+    restarts: int,
+    seed: int,
+) -> Embedded:
+    """Train embedding and network together, straight through; keep what gets most training samples right.
+
+    Args:
+        x, labels, begin, hidden, steps, rate: as `through_the_mip`.
+        restarts: each from the same embedding and another network.
+        seed: of the networks.
+    """
+    torch.manual_seed(seed)
+    given, wanted = torch.as_tensor(x), torch.as_tensor(labels)
+    best: tuple[float, float] = (-1.0, 0.0)
+    kept: Embedded | None = None
+    for _ in range(restarts):
+        matrix, shift = (part.clone().requires_grad_(True) for part in begin)
+        layers = network(len(shift), hidden, "ternary")
+        latent = [layer.parametrizations.weight.original for layer in layers if isinstance(layer, Affine)]
+        optimiser = torch.optim.Adam([matrix, shift, *latent], lr=rate)
+        for step in range(steps + 1):
+            out = outputs(layers, torch.tanh(given @ matrix.T + shift), MARGIN)
+            loss = loss_of(out, wanted, hidden[-1] ** 0.5)
+            if step % 10 == 0:
+                here = Embedded(matrix.detach().clone(), shift.detach().clone(), tuple(weights_of(layers)))
+                reached = here.correct(x, labels), -float(loss.detach())
+                if reached > best:
+                    best, kept = reached, here
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            with torch.no_grad():
+                for weight in latent:
+                    weight.clamp_(-1.0, 1.0)
+    assert kept is not None
+    return kept
