@@ -10,21 +10,23 @@ Source: MATH 9, "Taming binarized neural networks and mixed-integer programs".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.bnn.straight_through import loss_of, network, outputs, weights_of
+from benchmarks.bnn.straight_through import latent_weights, loss_of, network, outputs, weights_of
 from encoding.bnn_model import margins, training_model
 from problems.interval import Vector
-from proxies.layers import Affine
 from proxies.layers.mip_value import MipOptions, MipValue
 
-# What a sum of the first layer must clear by (half of it on either side), and the price of missing that by one: a
-# sample then costs less to move across a unit than to get wrong.
-MARGIN, PENALTY = 0.5, 0.5
+# What a sum of the first layer must clear (half of it on either side), and the price of missing that by one. With a
+# margin of 0.5 the value is 0, and so flat, after a few steps; one of 2 is hardly ever met. A higher price leaves
+# samples that are far off without a gradient, a lower one makes weights of 0 a cheap answer.
+MARGIN, PENALTY = 1.0, 1.0
+# A value that is 0 up to the solver's tolerance.
+NOTHING = 1e-6
 
 
 class ElasticTraining:
@@ -35,11 +37,16 @@ class ElasticTraining:
         features: of a sample, each within [-1, 1].
         hidden: widths.
         time_limit: seconds for one solve.
+        solver: of the whole program.
     """
 
-    def __init__(self, labels: Vector, features: int, hidden: Sequence[int], time_limit: float) -> None:
+    def __init__(
+        self, labels: Vector, features: int, hidden: Sequence[int], time_limit: float, solver: str = "highs"
+    ) -> None:
         shape = np.zeros((len(labels), features))
-        self._model = training_model(shape, labels, hidden, objective="min-hinge", margin=MARGIN, reach=1.0)
+        self._model = training_model(
+            shape, labels, hidden, objective="min-hinge", margin=MARGIN, readout="sum", reach=1.0
+        )
         linear, sums = self._model.linear, self._model.sums
         above, below = (np.flatnonzero(np.isfinite(limit)) for limit in (linear.row_lower, linear.row_upper))
         dense = linear.matrix.toarray()
@@ -55,30 +62,40 @@ class ElasticTraining:
         penalty = np.full(len(self._sides), np.inf)
         penalty[np.concatenate([place.ravel() for place in places])] = PENALTY
         box = (linear.column_lower, linear.column_upper, linear.integer, penalty)
-        options = MipOptions(time_limit=time_limit)
+        options = MipOptions(time_limit=time_limit, solver=solver)
         self._value = MipValue(*(torch.as_tensor(part) for part in box), options)
 
-    def __call__(self, embedded: Tensor) -> tuple[Tensor, tuple[Vector, ...] | None]:
-        """Return the value at embedded samples ((n, features)), with its gradient, and the best network's weights.
+    def __call__(self, embedded: Tensor) -> tuple[Tensor, tuple[Vector, ...] | None, bool]:
+        """Return the value at embedded samples ((n, features)), the best network's weights, and whether it is proven.
 
-        Where time ran out these are the best that were found; the value is NaN and there are no weights where none was.
+        The value carries its gradient. Where time ran out, it is that of the best network found. Where the solver
+        failed, it is NaN and there are no weights.
         """
         given = embedded[:, None, :].expand(self._index[0].shape[1:])
         rows = self._rows.index_put(self._index, torch.stack([-given, given]))
         found = self._value(self._cost[None], rows[None], self._sides[None])
         known = not bool(found.value.isnan().any())
-        return found.value[0], self._model.weights_at(found.x[0].numpy()) if known else None
+        weights = self._model.weights_at(found.x[0].numpy()) if known else None
+        return found.value[0], weights, bool(found.solved.all())
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """An embedding (matrix and shift) with the network behind it, and its values ((steps,)) on the way."""
+    """An embedding with the network behind it, and how it was found.
+
+    Attributes:
+        matrix, shift: (p, d) and (p,).
+        weights: of the network.
+        values, accuracies: of the MIP and of its best network, in percent of the training samples, step by step.
+        unproven: solves that ran out of time or failed.
+    """
 
     matrix: Tensor
     shift: Tensor
     weights: tuple[Vector, ...]
     values: tuple[float, ...] = ()
     accuracies: tuple[float, ...] = ()
+    unproven: int = 0
 
     def correct(self, x: Vector, labels: Vector, margin: float = MARGIN) -> float:
         """Return the percentage of samples ((n, d)) that are classified right."""
@@ -108,37 +125,44 @@ def through_the_mip(
     steps: int,
     rate: float,
     time_limit: float,
+    solver: str = "highs",
 ) -> Embedded:
-    """Move the embedding down the MIP's value; return the point of least value.
+    """Move the embedding down the MIP's value; return where most training samples are right, at the least value.
 
     Args:
         x, labels: (n, d) and (n,).
         begin: matrix (p, d) and shift (p,).
         hidden: widths of the network.
         steps, rate: of Adam; it ends early where the value is 0.
-        time_limit: seconds for one solve.
+        time_limit, solver: for one solve.
     """
     matrix, shift = (part.clone().requires_grad_(True) for part in begin)
-    program = ElasticTraining(labels, len(shift), hidden, time_limit)
+    program = ElasticTraining(labels, len(shift), hidden, time_limit, solver)
     optimiser = torch.optim.Adam([matrix, shift], lr=rate)
     given = torch.as_tensor(x)
-    best, values, accuracies = (np.inf, None), [], []
+    best = (-1.0, 0.0)
+    kept: Embedded | None = None
+    values: list[float] = []
+    accuracies: list[float] = []
+    unproven = 0
     for _ in range(steps):
-        value, weights = program(torch.tanh(given @ matrix.T + shift))
+        value, weights, proven = program(torch.tanh(given @ matrix.T + shift))
+        unproven += not proven
         if weights is None:
-            break
+            optimiser.step()  # On, by the last gradient.
+            continue
         here = Embedded(matrix.detach().clone(), shift.detach().clone(), weights)
         values.append(float(value.detach()))
         accuracies.append(here.correct(x, labels))
-        if values[-1] < best[0]:
-            best = values[-1], here
-        if values[-1] <= 1e-6:
+        if (accuracies[-1], -values[-1]) > best:
+            best, kept = (accuracies[-1], -values[-1]), here
+        if values[-1] <= NOTHING:
             break
         optimiser.zero_grad()
         value.backward()
         optimiser.step()
-    assert best[1] is not None, "the first program has a solution: all its weights may be 0"
-    return Embedded(best[1].matrix, best[1].shift, best[1].weights, tuple(values), tuple(accuracies))
+    assert kept is not None, "the solver found no network at all"
+    return replace(kept, values=tuple(values), accuracies=tuple(accuracies), unproven=unproven)
 
 
 def past_the_mip(
@@ -164,8 +188,8 @@ def past_the_mip(
     kept: Embedded | None = None
     for _ in range(restarts):
         matrix, shift = (part.clone().requires_grad_(True) for part in begin)
-        layers = network(len(shift), hidden, "ternary")
-        latent = [layer.parametrizations.weight.original for layer in layers if isinstance(layer, Affine)]
+        layers = network(len(shift), hidden, "ternary", "sum")
+        latent = latent_weights(layers)
         optimiser = torch.optim.Adam([matrix, shift, *latent], lr=rate)
         for step in range(steps + 1):
             out = outputs(layers, torch.tanh(given @ matrix.T + shift), MARGIN)

@@ -11,8 +11,9 @@ from itertools import pairwise
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
-from encoding.bnn_model import margins
+from encoding.bnn_model import Readout, margins
 from problems.interval import Vector
 from proxies.layers import Affine, Layer, Sign
 from proxies.layers.binarized import WeightValues, binarize
@@ -20,13 +21,26 @@ from proxies.layers.binarized import WeightValues, binarize
 RATE, STEPS, RESTARTS = 0.02, 400, 5
 
 
-def network(inputs: int, hidden: Sequence[int], values: WeightValues) -> list[Layer]:
+def network(inputs: int, hidden: Sequence[int], values: WeightValues, readout: Readout = "trained") -> list[Layer]:
     """Return affine layers that read a constant 1 last, at a random start, with signs between them."""
     layers: list[Layer] = []
     for before, units in pairwise((inputs, *hidden, 1)):
         start = torch.rand(units, before + 1, dtype=torch.float64) * 2 - 1
         layers += [binarize(Affine(start, torch.zeros(units)), values), Sign()]
+    if readout == "sum":
+        ones = torch.ones(1, hidden[-1] + 1)
+        ones[0, -1] = 0.0
+        layers[-2] = Affine(ones, torch.zeros(1))
     return layers[:-1]
+
+
+def latent_weights(layers: Sequence[Layer]) -> list[nn.Parameter]:
+    """Return the real weights that are trained."""
+    return [
+        layer.parametrizations.weight.original  # type: ignore[union-attr, misc]
+        for layer in layers
+        if parametrize.is_parametrized(layer)
+    ]
 
 
 def outputs(layers: Sequence[Layer], x: Tensor, margin: float) -> Tensor:
@@ -67,7 +81,7 @@ def straight_through(
     kept: list[Vector] = []
     for _ in range(restarts):
         layers = network(x.shape[1], hidden, values)
-        latent = [p for layer in layers if isinstance(layer, Affine) for p in (layer.parametrizations.weight.original,)]
+        latent = latent_weights(layers)
         optimiser = torch.optim.Adam(latent, lr=RATE)
         for step in range(steps + 1):
             loss = loss_of(outputs(layers, given, margin), wanted, hidden[-1] ** 0.5)

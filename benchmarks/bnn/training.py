@@ -1,4 +1,4 @@
-"""Binarized networks trained as a MIP: accuracy, bound and time against samples and hidden units, beside straight-through.
+"""Binarized networks trained as a MIP and straight through: accuracy, bound and time against samples and hidden units.
 
 Usage: python -m benchmarks.bnn.training [--data NAME,...] [--samples 20,50,100,200] [--hidden 2,4,8] [--seeds 1]
        [--objectives max-correct] [--time-limit 20] [--solver highs] [--quick] [--json FILE] [--resume]
