@@ -18,7 +18,7 @@ from problems.interval import Vector
 from proxies.layers import Affine, Layer, Sign
 from proxies.layers.binarized import WeightValues, binarize
 
-RATE, STEPS, RESTARTS = 0.02, 400, 5
+RATE = 0.02
 
 
 def network(inputs: int, hidden: Sequence[int], values: WeightValues, readout: Readout = "trained") -> list[Layer]:
@@ -71,8 +71,8 @@ def straight_through(
     values: WeightValues,
     margin: float,
     seed: int,
-    steps: int = STEPS,
-    restarts: int = RESTARTS,
+    steps: int,
+    restarts: int,
 ) -> list[Vector]:
     """Return the weights of a network like those that the MIP trains; arguments as `training_model`'s."""
     torch.manual_seed(seed)

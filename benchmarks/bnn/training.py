@@ -23,6 +23,7 @@ from benchmarks.record import Record, number, table
 from encoding.bnn_model import MARGIN
 from encoding.bnn_training import BnnOptions, train_bnn
 
+STEPS, RESTARTS = 400, 5  # Of straight-through training.
 HEAD = ["data", "objective", "samples", "hidden", "seed", "MIP train %", "bound %", "test %", "s", "end"]
 HEAD += ["straight-through train %", "test %", "s"]
 
@@ -54,7 +55,7 @@ def measure(key: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any
     given = split(key["data"], key["samples"] // 2, key["seed"])
     hidden = (key["hidden"],)
     began = time.monotonic()
-    usual = straight_through(given.x, given.labels, hidden, "ternary", MARGIN, key["seed"])
+    usual = straight_through(given.x, given.labels, hidden, "ternary", MARGIN, key["seed"], STEPS, RESTARTS)
     usual_seconds = time.monotonic() - began
     options = BnnOptions(
         hidden, objective=key["objective"], solver=arguments.solver, time_limit=arguments.time_limit, seed=key["seed"]
@@ -81,7 +82,9 @@ def line(row: dict[str, Any]) -> list[Any]:
     """Return the cells of one row."""
     shown = [number(row[name], ".1f") for name in ("train", "bound", "test", "seconds")]
     usual = [number(row[f"straight-through {name}"], ".1f") for name in ("train", "test", "seconds")]
-    return [*(row[name] for name in ("data", "objective", "samples", "hidden", "seed")), *shown, row["status"], *usual]
+    objective = f"{row['objective']}, from straight-through" if row["warm"] else row["objective"]
+    head = [row["data"], objective, row["samples"], row["hidden"], row["seed"]]
+    return [*head, *shown, row["status"], *usual]
 
 
 def parser() -> argparse.ArgumentParser:
