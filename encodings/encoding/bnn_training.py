@@ -27,6 +27,7 @@ from encoding.bnn_model import (
 )
 from proxies.layers import Affine, Layer, Sign
 from proxies.layers.binarized import WeightValues
+from proxies.straight_through import STEPS, straight_through
 from solvers.linear_model import Vector
 from solvers.registry import DEFAULT_SOLVER, open_session
 from solvers.session import Status
@@ -134,10 +135,12 @@ def train_bnn(
 class BinarizedClassifier:
     """A classifier of two classes with the interface of scikit-learn: fit, predict, score, get_params, set_params.
 
-    Features are moved and scaled to [-1, 1] over the training samples first.
+    Features are moved and scaled to [-1, 1] over the training samples first. The solver starts from what
+    straight-through training finds, unless a training sample is inside the margin there.
 
     Args:
         hidden, values, objective, margin, readout, solver, time_limit, mip_gap, seed: see `BnnOptions`.
+        first_steps: of straight-through training; 0 for none.
 
     Attributes:
         classes_: (2,) the labels seen, sorted; the second one is that of a positive output.
@@ -156,10 +159,12 @@ class BinarizedClassifier:
         time_limit: float = 60.0,
         mip_gap: float = 0.0,
         seed: int = 0,
+        first_steps: int = STEPS,
     ) -> None:
         self.hidden, self.values, self.objective = hidden, values, objective
         self.margin, self.readout = margin, readout
         self.solver, self.time_limit, self.mip_gap, self.seed = solver, time_limit, mip_gap, seed
+        self.first_steps = first_steps
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the arguments of the constructor; `deep` is there for scikit-learn and changes nothing."""
@@ -196,8 +201,14 @@ class BinarizedClassifier:
         low, high = x.min(0), x.max(0)
         spread = np.where(high > low, high - low, 1.0)
         scale, shift = 2 / spread, -(low + high) / spread
-        options = BnnOptions(**self.get_params())
-        self.trained_ = train_bnn(x * scale + shift, np.where(y == self.classes_[1], 1.0, -1.0), options)
+        scaled, labels = x * scale + shift, np.where(y == self.classes_[1], 1.0, -1.0)
+        shared = (self.hidden, self.values, self.margin, self.readout == "sum", self.seed)
+        start = None
+        if self.first_steps > 0:
+            found = straight_through(torch.as_tensor(scaled), torch.as_tensor(labels), *shared, self.first_steps)
+            start = [layer.numpy() for layer in found]
+        options = BnnOptions(**{name: value for name, value in self.get_params().items() if name != "first_steps"})
+        self.trained_ = train_bnn(scaled, labels, options, start)
         self.layers_ = [Affine(torch.as_tensor(scale), torch.as_tensor(shift)), *self.trained_.layers()]
         return self
 

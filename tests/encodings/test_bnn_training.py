@@ -11,6 +11,7 @@ import torch
 from encoding.bnn_model import MARGIN, BnnTrainingError, Objective, in_order, margins, training_model
 from encoding.bnn_training import BinarizedClassifier, BnnOptions, train_bnn
 from proxies.layers.binarized import WeightValues
+from proxies.straight_through import BinarizedNetwork, straight_through
 from solvers.registry import open_session
 from solvers.session import Status
 
@@ -199,7 +200,7 @@ def test_a_classifier_has_the_manners_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(24, 3)) * [1.0, 50.0, 0.0] + [0.0, 300.0, 7.0]
     y = np.where(x[:, 0] + (x[:, 1] - 300) / 50 > 0, "yes", "no")
-    model = BinarizedClassifier(hidden=(1,), time_limit=20.0)
+    model = BinarizedClassifier(hidden=(1,), time_limit=20.0, first_steps=0)
     assert model.get_params()["hidden"] == (1,)
     assert model.set_params(hidden=(2,)) is model
     assert model.fit(x, y) is model
@@ -217,12 +218,29 @@ def test_a_classifier_has_the_manners_of_scikit_learn() -> None:
         model.fit(x, np.arange(24))
 
 
+def test_straight_through_training_is_told_in_the_weights_of_the_mip_and_starts_it() -> None:
+    x, _ = data(6, 12, 3)
+    labels = np.where(x[:, 0] > x[:, 1], 1.0, -1.0)
+    torch.manual_seed(0)
+    for summed in (False, True):
+        network = BinarizedNetwork(3, (4, 2), "ternary", 0.1, summed)
+        weights = [layer.numpy() for layer in network.weights()]
+        assert [layer.shape for layer in weights] == [(4, 4), (2, 5), (1, 3)]
+        np.testing.assert_allclose(network(torch.as_tensor(x)).detach(), margins(x, weights, 0.1), atol=1e-12)
+    found = straight_through(torch.as_tensor(x), torch.as_tensor(labels), (3,), "ternary", MARGIN, steps=60, restarts=1)
+    right = (labels * margins(x, [layer.numpy() for layer in found]) > 0).mean()
+    assert right >= 0.7
+    # With the time that it takes to look at a start, the solver has nothing else.
+    classifier = BinarizedClassifier(hidden=(3,), first_steps=60, mip_gap=1.0).fit(x, labels)
+    assert classifier.trained_.objective >= 0.7 * 12
+
+
 def test_scikit_learn_takes_the_classifier_for_each_pair_of_classes() -> None:
     multiclass = pytest.importorskip("sklearn.multiclass")
     rng = np.random.default_rng(0)
     y = np.repeat([3, 5, 7], 6)
     x = np.where(y[:, None] == [3, 5, 7], 1.0, 0.0) + 0.1 * rng.normal(size=(18, 3))
-    model = multiclass.OneVsOneClassifier(BinarizedClassifier(hidden=(1,), time_limit=20.0)).fit(x, y)
+    model = multiclass.OneVsOneClassifier(BinarizedClassifier(hidden=(1,), time_limit=20.0, first_steps=0)).fit(x, y)
     assert model.score(x, y) == 1.0
 
 

@@ -126,7 +126,7 @@ def test_the_worst_output_of_a_classifier_over_a_box_is_that_of_a_fine_grid() ->
     """Bounds and encoding need no problem: the least output around a sample that is classified right."""
     rng = np.random.default_rng(0)
     x = rng.random((20, 2))
-    classifier = BinarizedClassifier(hidden=(2,), time_limit=20.0).fit(x, x[:, 0] > x[:, 1])
+    classifier = BinarizedClassifier(hidden=(2,), time_limit=20.0, first_steps=0).fit(x, x[:, 0] > x[:, 1])
     centre = x[np.argmax(classifier.decision_function(x))]
     for radius in (0.02, 0.3):
         box = Box(*(torch.as_tensor(centre + side * radius)[None] for side in (-1, 1)))
