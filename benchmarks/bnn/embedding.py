@@ -16,15 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.bnn.straight_through import latent_weights, loss_of, network, outputs, weights_of
 from encoding.bnn_model import margins, training_model
 from problems.interval import Vector
 from proxies.layers.mip_value import MipOptions, MipValue
+from proxies.straight_through import LOOK, BinarizedNetwork, clip
 
-# What a sum of the first layer must clear (half of it on either side), and the price of missing that by one. With a
-# margin of 0.5 the value is 0, and so flat, after a few steps; one of 2 is hardly ever met. A higher price leaves
-# samples that are far off without a gradient, a lower one makes weights of 0 a cheap answer.
-MARGIN, PENALTY = 1.0, 1.0
+# The largest margin that sums of the first layer (of 3 terms, half of it on either side) are asked to clear, and the
+# price of missing it by one. A higher price leaves samples that are far off without a gradient, a lower one makes
+# weights of 0 a cheap answer.
+LARGEST_MARGIN, PENALTY = 3.0, 1.0
+# Where straight-through training puts its thresholds: half of this below 0.
+USUAL_MARGIN = 1.0
 # A value that is 0 up to the solver's tolerance.
 NOTHING = 1e-6
 
@@ -36,16 +38,16 @@ class ElasticTraining:
         labels: (n,) of 1 and -1.
         features: of a sample, each within [-1, 1].
         hidden: widths.
-        time_limit: seconds for one solve.
-        solver: of the whole program.
+        margin: what a sum of the first layer must clear.
+        options: how to solve.
     """
 
     def __init__(
-        self, labels: Vector, features: int, hidden: Sequence[int], time_limit: float, solver: str = "highs"
+        self, labels: Vector, features: int, hidden: Sequence[int], margin: float, options: MipOptions
     ) -> None:
         shape = np.zeros((len(labels), features))
         self._model = training_model(
-            shape, labels, hidden, objective="min-hinge", margin=MARGIN, readout="sum", reach=1.0
+            shape, labels, hidden, objective="min-hinge", margin=margin, readout="sum", reach=1.0
         )
         linear, sums = self._model.linear, self._model.sums
         above, below = (np.flatnonzero(np.isfinite(limit)) for limit in (linear.row_lower, linear.row_upper))
@@ -62,7 +64,6 @@ class ElasticTraining:
         penalty = np.full(len(self._sides), np.inf)
         penalty[np.concatenate([place.ravel() for place in places])] = PENALTY
         box = (linear.column_lower, linear.column_upper, linear.integer, penalty)
-        options = MipOptions(time_limit=time_limit, solver=solver)
         self._value = MipValue(*(torch.as_tensor(part) for part in box), options)
 
     def __call__(self, embedded: Tensor) -> tuple[Tensor, tuple[Vector, ...] | None, bool]:
@@ -86,6 +87,7 @@ class Embedded:
     Attributes:
         matrix, shift: (p, d) and (p,).
         weights: of the network.
+        margin: that its first layer's sums were to clear.
         values, accuracies: of the MIP and of its best network, in percent of the training samples, step by step.
         unproven: solves that ran out of time or failed.
     """
@@ -93,13 +95,15 @@ class Embedded:
     matrix: Tensor
     shift: Tensor
     weights: tuple[Vector, ...]
+    margin: float
     values: tuple[float, ...] = ()
     accuracies: tuple[float, ...] = ()
     unproven: int = 0
 
-    def correct(self, x: Vector, labels: Vector, margin: float = MARGIN) -> float:
+    def correct(self, x: Vector, labels: Vector) -> float:
         """Return the percentage of samples ((n, d)) that are classified right."""
-        return 100 * float((labels * margins(embed(self.matrix, self.shift, x), self.weights, margin) > 0).mean())
+        out = margins(embed(self.matrix, self.shift, x), self.weights, self.margin)
+        return 100 * float((labels * out > 0).mean())
 
 
 def embed(matrix: Tensor, shift: Tensor, x: Vector) -> Vector:
@@ -124,23 +128,28 @@ def through_the_mip(
     hidden: Sequence[int],
     steps: int,
     rate: float,
-    time_limit: float,
-    solver: str = "highs",
+    margin: float,
+    growth: float,
+    options: MipOptions,
 ) -> Embedded:
-    """Move the embedding down the MIP's value; return where most training samples are right, at the least value.
+    """Move the embedding down the MIP's value; return where most training samples are right.
+
+    Of those points it is one with the largest margin, and of these the one of least value.
 
     Args:
         x, labels: (n, d) and (n,).
         begin: matrix (p, d) and shift (p,).
         hidden: widths of the network.
-        steps, rate: of Adam; it ends early where the value is 0.
-        time_limit, solver: for one solve.
+        steps, rate: of Adam.
+        margin: that sums of the first layer are to clear at first.
+        growth: where the value is 0, and so flat, the margin is multiplied by this; with 1 that is the end.
+        options: of each solve.
     """
     matrix, shift = (part.clone().requires_grad_(True) for part in begin)
-    program = ElasticTraining(labels, len(shift), hidden, time_limit, solver)
+    program = ElasticTraining(labels, len(shift), hidden, margin, options)
     optimiser = torch.optim.Adam([matrix, shift], lr=rate)
     given = torch.as_tensor(x)
-    best = (-1.0, 0.0)
+    best = (-1.0, 0.0, 0.0)
     kept: Embedded | None = None
     values: list[float] = []
     accuracies: list[float] = []
@@ -151,13 +160,17 @@ def through_the_mip(
         if weights is None:
             optimiser.step()  # On, by the last gradient.
             continue
-        here = Embedded(matrix.detach().clone(), shift.detach().clone(), weights)
+        here = Embedded(matrix.detach().clone(), shift.detach().clone(), weights, margin)
         values.append(float(value.detach()))
         accuracies.append(here.correct(x, labels))
-        if (accuracies[-1], -values[-1]) > best:
-            best, kept = (accuracies[-1], -values[-1]), here
+        if (reached := (accuracies[-1], margin, -values[-1])) > best:
+            best, kept = reached, here
         if values[-1] <= NOTHING:
-            break
+            margin *= growth
+            if growth == 1 or margin > LARGEST_MARGIN:
+                break
+            program = ElasticTraining(labels, len(shift), hidden, margin, options)
+            continue
         optimiser.zero_grad()
         value.backward()
         optimiser.step()
@@ -188,22 +201,19 @@ def past_the_mip(
     kept: Embedded | None = None
     for _ in range(restarts):
         matrix, shift = (part.clone().requires_grad_(True) for part in begin)
-        layers = network(len(shift), hidden, "ternary", "sum")
-        latent = latent_weights(layers)
-        optimiser = torch.optim.Adam([matrix, shift, *latent], lr=rate)
+        network = BinarizedNetwork(len(shift), hidden, "ternary", USUAL_MARGIN, summed=True)
+        optimiser = torch.optim.Adam([matrix, shift, *network.latent()], lr=rate)
         for step in range(steps + 1):
-            out = outputs(layers, torch.tanh(given @ matrix.T + shift), MARGIN)
-            loss = loss_of(out, wanted, hidden[-1] ** 0.5)
-            if step % 10 == 0:
-                here = Embedded(matrix.detach().clone(), shift.detach().clone(), tuple(weights_of(layers)))
+            loss = network.loss(network(torch.tanh(given @ matrix.T + shift)), wanted)
+            if step % LOOK == 0:
+                weights = tuple(layer.numpy() for layer in network.weights())
+                here = Embedded(matrix.detach().clone(), shift.detach().clone(), weights, USUAL_MARGIN)
                 reached = here.correct(x, labels), -float(loss.detach())
                 if reached > best:
                     best, kept = reached, here
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            with torch.no_grad():
-                for weight in latent:
-                    weight.clamp_(-1.0, 1.0)
+            clip(network)
     assert kept is not None
     return kept

