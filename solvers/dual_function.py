@@ -11,6 +11,7 @@ and Shcherbina 2004 for the rounding.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ from solvers.errors import UnsupportedModelError
 from solvers.linear_model import Vector
 from solvers.safe_bound import gamma
 
-# Bytes that one evaluation may hold beside its arguments and its answer.
+# Half of the bytes that one evaluation may hold beside its answer and a mask of the size of its arguments.
 CHUNK_BYTES = 1 << 27
 
 
@@ -28,12 +29,15 @@ CHUNK_BYTES = 1 << 27
 class DualFunction:
     """F(A, b, c) <= min c'x + penalty's, A x + s >= b, s >= 0, x in the box, integer where it must be.
 
+    See `solvers.elastic_program` for the form.
+
     Attributes:
         lower, upper: (L, n) limits of the leaves, which hold every point of the box that is integer where it must be.
-        multipliers: (T, m) in [0, penalty], grouped by leaf.
+        multipliers: (T, m) in [0, penalty], in [-penalty, penalty] for equalities, grouped by leaf.
         starts: (L,) where a leaf's multipliers begin; each leaf has one at least.
         integer: (n,) which columns are integer.
         penalty: (m,) price of a row's shortfall, infinite for a hard row.
+        equality: (m,) which rows are equalities.
     """
 
     lower: Vector
@@ -42,6 +46,7 @@ class DualFunction:
     starts: NDArray[np.int64]
     integer: NDArray[np.bool_]
     penalty: Vector
+    equality: NDArray[np.bool_]
 
     @property
     def leaves(self) -> int:
@@ -50,7 +55,7 @@ class DualFunction:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it holds: 16 n + 8 for each leaf, 8 m for each multiplier vector, n + 8 m once."""
+        """Bytes that it holds: 16 n + 8 for each leaf, 8 m for each multiplier vector, n + 9 m once."""
         return sum(part.nbytes for part in vars(self).values())
 
     def __call__(self, c: Vector, A: Vector, b: Vector) -> Vector:
@@ -67,18 +72,21 @@ class DualFunction:
         Raises:
             UnsupportedModelError: the shapes do not fit, or a number is not finite.
         """
-        return self.leaf_bounds(c, A, b).min(axis=1)
+        return np.concatenate([part.min(axis=1) for part in self._chunks(c, A, b)])
 
     def leaf_bounds(self, c: Vector, A: Vector, b: Vector) -> Vector:
         """Return ((B, L)) the same by leaf: no point of the leaf has a lower value; arguments as for a call."""
+        return np.concatenate(list(self._chunks(c, A, b)))
+
+    def _chunks(self, c: Vector, A: Vector, b: Vector) -> Iterator[Vector]:
+        """Yield the rows of `leaf_bounds`, some at a time."""
         c, A, b = self._checked(c, A, b)
         batch = max(len(c), len(A), len(b))
-        step = max(1, CHUNK_BYTES // (16 * max(1, len(self.multipliers))))
-        bounds = np.empty((batch, self.leaves))
+        # A row of the batch needs three numbers by multiplier, three by column at least, and a copy of its A.
+        step = max(1, CHUNK_BYTES // (32 * (len(self.multipliers) + self.integer.size) + 8 * A[0].size))
         for k in range(0, batch, step):
             c_k, A_k, b_k = (part if len(part) == 1 else part[k : k + step] for part in (c, A, b))
-            bounds[k : k + step] = np.maximum.reduceat(self._multiplier_bounds(c_k, A_k, b_k), self.starts, axis=1)
-        return bounds
+            yield np.maximum.reduceat(self._multiplier_bounds(c_k, A_k, b_k), self.starts, axis=1)
 
     # An overflow gives -inf, or NaN that becomes it.
     @np.errstate(over="ignore", invalid="ignore")
@@ -97,7 +105,7 @@ class DualFunction:
         bound = fixed + b @ self.multipliers.T
         # Every error is at most this share of the sum of all terms' sizes, with |x| at most its largest in any leaf.
         reach = np.maximum(np.abs(self.lower), np.abs(self.upper)).max(axis=0)
-        size = (np.abs(b) + np.abs(A) @ reach) @ self.multipliers.T + (np.abs(c) @ reach)[:, None]
+        size = (np.abs(b) + np.abs(A) @ reach) @ np.abs(self.multipliers).T + (np.abs(c) @ reach)[:, None]
         bound = bound - gamma(m + n + 8) * size
         return np.where(np.isfinite(bound), bound, -np.inf)
 

@@ -8,6 +8,7 @@ children rise most (strong branching: Applegate et al. 1995), since every leaf i
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -84,8 +85,8 @@ def tighten(
 ) -> DualFunction:
     """Return `function` made tight at a further instance, by more multipliers and by splitting leaves.
 
-    It stays tight where it was: leaves only shrink and keep their multipliers. Arguments and errors as for `grow`; the
-    box, integer columns and penalties of `program` are those of the function, and its own are not looked at.
+    It stays tight where it was: leaves only shrink and keep their multipliers. Arguments and errors as for `grow`; of
+    `program` only c, A and b are looked at, the rest is the function's.
     """
     here = _at(function, program)
     return _closed(_nodes(function, here), here, leaf_limit, time_limit)
@@ -95,7 +96,7 @@ def sharpen(function: DualFunction, program: ElasticProgram) -> DualFunction:
     """Return `function` with multipliers of a further instance, at the same leaves.
 
     Only leaves that determine F there get one. At the instance F becomes the least relaxed value over the leaves: the
-    most that these leaves allow. Its box, integer columns and penalties are those of the function.
+    most that these leaves allow. Of `program` only c, A and b are looked at.
 
     Raises:
         SolverFailedError: a relaxation has neither an optimum nor a proof that it is infeasible.
@@ -107,11 +108,13 @@ def sharpen(function: DualFunction, program: ElasticProgram) -> DualFunction:
     soft = np.isfinite(here.penalty)
     most = np.abs(here.c) @ reach + here.penalty[soft] @ (np.abs(here.b) + np.abs(here.A) @ reach)[soft]
     with _Relaxation(here, float(most)) as relaxation:
-        while True:
-            k = min(range(len(nodes)), key=lambda k: nodes[k].bound)
-            if nodes[k].fresh:
-                return _collected(here, nodes)
+        lowest = [(node.bound, k) for k, node in enumerate(nodes)]
+        heapq.heapify(lowest)
+        while not nodes[lowest[0][1]].fresh:
+            k = lowest[0][1]
             nodes[k] = relaxation.solved(nodes[k])
+            heapq.heapreplace(lowest, (nodes[k].bound, k))
+    return _collected(here, nodes)
 
 
 def _closed(nodes: list[_Node], program: ElasticProgram, leaf_limit: int, time_limit: float) -> DualFunction:
@@ -159,23 +162,24 @@ class _Relaxation:
         self._session.set_column_bounds(columns, node.lower[columns], node.upper[columns])
         solution = self._session.solve()
         if solution.status is Status.OPTIMAL and solution.x is not None and solution.row_duals is not None:
-            y = np.clip(solution.row_duals / self._scale, 0.0, self.program.penalty)
+            y = np.clip(solution.row_duals / self._scale, self.program.least, self.program.penalty)
             bound = float(_bounds(self.program, node, [*node.kept, y]).max())
             return replace(node, bound=bound, x=solution.x[: node.lower.size], fresh=(y,))
         if solution.status is Status.INFEASIBLE and solution.ray is not None:
-            return self._raised(node, np.maximum(solution.ray, 0.0) * np.isinf(self.program.penalty))
+            hard = np.isinf(self.program.penalty)
+            return self._raised(node, np.where(hard, np.maximum(solution.ray, self.program.least), 0.0))
         raise SolverFailedError(f"HiGHS ended the relaxation of a leaf with {solution.status.value} and no proof")
 
     def _raised(self, node: _Node, ray: Vector) -> _Node:
         """Return an infeasible node with its best multipliers, and with those plus a multiple of `ray`."""
-        known = [*node.kept, *node.fresh]
+        known = [*node.kept, *node.fresh] or [np.zeros_like(ray)]
         start = known[int(_bounds(self.program, node, known).argmax())]
         before = float(_bounds(self.program, node, [start])[0])
         # Without costs the bound of a ray that proves infeasibility is positive; every further ray adds that at least.
         rate = float(_bounds(replace(self.program, c=np.zeros_like(self.program.c)), node, [ray])[0])
-        y = start + RAY_REACH * max(self.target - before, 0.0) / max(rate, np.finfo(np.float64).tiny) * ray
+        y = start + (RAY_REACH * max(self.target - before, 0.0) / rate if rate > 0 else 0.0) * ray
         bound = float(_bounds(self.program, node, [y])[0])
-        if not bound >= self.target:
+        if bound < self.target:
             raise SolverFailedError("HiGHS called the relaxation of a leaf infeasible, but its ray does not prove it")
         return replace(node, bound=bound, fresh=(start, y))
 
@@ -213,18 +217,21 @@ def _bounds(program: ElasticProgram, node: _Node, multipliers: Sequence[Vector])
     """Return the bound of `program` on a node's box by each of some multipliers."""
     k = len(multipliers)
     lower, upper = (np.broadcast_to(part, (k, part.size)) for part in (node.lower, node.upper))
-    each = DualFunction(lower, upper, np.array(multipliers), np.arange(k), program.integer, program.penalty)
+    each = DualFunction(
+        lower, upper, np.array(multipliers), np.arange(k), program.integer, program.penalty, program.equality
+    )
     return each.leaf_bounds(program.c, program.A, program.b)[0]
 
 
 def _at(function: DualFunction, program: ElasticProgram) -> ElasticProgram:
-    """Return the numbers of `program` with the box, integer columns and penalties of `function`."""
+    """Return c, A and b of `program` with all else of `function`."""
     return replace(
         program,
         lower=function.lower.min(axis=0),
         upper=function.upper.max(axis=0),
         integer=function.integer,
         penalty=function.penalty,
+        equality=function.equality,
     )
 
 
@@ -247,4 +254,5 @@ def _collected(program: ElasticProgram, nodes: Sequence[_Node]) -> DualFunction:
         starts=np.cumsum(counts) - counts,
         integer=program.integer,
         penalty=program.penalty,
+        equality=program.equality,
     )

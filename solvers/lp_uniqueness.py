@@ -32,17 +32,20 @@ def uniqueness(
     b: Vector,
     lower: Vector,
     upper: Vector,
-    penalty: Vector,
+    least: Vector,
+    most: Vector,
     x: Vector,
     y: Vector,
     tolerance: float,
 ) -> Unique:
-    """Judge the optimum of min c'x + penalty'max(0, b - A x) over a box.
+    """Judge the optimum of min over x of the max over y of c'x + y'(b - A x), both in boxes.
 
     Args:
         c, lower, upper, x: (n,) costs, box (lower < upper) and an optimal point.
         A: (m, n) rows.
-        b, penalty, y: (m,) right sides, prices of shortfall (infinite: the row holds), and optimal multipliers.
+        b, y: (m,) right sides and optimal multipliers.
+        least, most: (m,) the box of y: a row A x >= b that may be missed at a price has zero and the price, one that
+            must hold zero and infinity, an equality minus and plus.
         tolerance: relative size below which a slack or a multiplier counts as zero.
     """
     slack = A @ x - b
@@ -54,9 +57,9 @@ def uniqueness(
     eye = np.eye(c.size)
     # Constraints that are tight, turned so that a multiplier of zero may only grow.
     kinds = [
-        (A[at_kink & (y <= price)], False),
-        (-A[at_kink & (penalty - y <= price)], False),
-        (A[at_kink & (y > price) & (penalty - y > price)], True),
+        (A[at_kink & (y - least <= price)], False),
+        (-A[at_kink & (most - y <= price)], False),
+        (A[at_kink & (y - least > price) & (most - y > price)], True),
         (eye[at_lower & (reduced <= price)], False),
         (-eye[at_upper & (reduced >= -price)], False),
         (eye[(at_lower & (reduced > price)) | (at_upper & (reduced < -price))], True),

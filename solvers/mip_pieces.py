@@ -177,7 +177,7 @@ def _piece(
         return None
     point = solution.x[:n].copy()
     point[fixed] = values
-    y = np.clip(solution.row_duals / scale, 0.0, program.penalty)
+    y = np.clip(solution.row_duals / scale, program.least, program.penalty)
     free = ~program.integer & (program.lower < program.upper)
     one = uniqueness(
         program.c[free],
@@ -185,6 +185,7 @@ def _piece(
         program.b - program.A[:, ~free] @ point[~free],
         program.lower[free],
         program.upper[free],
+        program.least,
         program.penalty,
         point[free],
         y,

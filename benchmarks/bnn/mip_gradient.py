@@ -1,6 +1,7 @@
 """Gradients of MIP values against directional finite differences, by kind of program and distance from a tie.
 
-python -m benchmarks.bnn.mip_gradient --json benchmarks/bnn/mip_gradient.json [--quick]
+python -m benchmarks.bnn.mip_gradient --json benchmarks/bnn/mip_gradient.json [--kinds "mixed 5 + 3"] [--programs 1000]
+       [--quick] [--resume]
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.bnn.mip_programs import KINDS
+from benchmarks.bnn.mip_programs import KINDS, SMALL
 from benchmarks.record import Record, number, table
 from proxies.layers.mip_value import MipOptions, mip_value_solve, mip_value_vjp
 from solvers.elastic_program import ElasticProgram
@@ -41,10 +42,12 @@ def compare(programs: list[ElasticProgram], rng: np.random.Generator) -> dict[st
     first = programs[0]
     rest = [torch.as_tensor(part) for part in (first.lower, first.upper, first.integer, first.penalty)]
     ones = torch.ones(len(programs), dtype=torch.float64)
-    solution, grads = mip_value_vjp(parts, ones, *rest, MipOptions(pieces=2))
+    equality = torch.as_tensor(first.equality)
+    solution, grads = mip_value_vjp(parts, ones, *rest, MipOptions(pieces=2), equality=equality)
     slope = sum(((grads[name] * ways[name]).flatten(1).sum(1) for name in parts), torch.zeros(()))
     ends = [
-        mip_value_solve(*(parts[name] + sign * STEP * ways[name] for name in parts), *rest).value for sign in (1, -1)
+        mip_value_solve(*(parts[name] + sign * STEP * ways[name] for name in parts), *rest, equality=equality).value
+        for sign in (1, -1)
     ]
     difference = (ends[0] - ends[1]) / (2 * STEP)
     error = (difference - slope).abs() / (1 + slope.abs())
@@ -70,20 +73,21 @@ def share(match: Tensor) -> float:
 
 def main() -> None:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--kinds", default=";".join(SMALL), help="separated by semicolons")
     made.add_argument("--programs", type=int, default=1000, help="of each kind")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--quick", action="store_true", help="20 programs of each kind")
+    made.add_argument("--resume", action="store_true")
     made.add_argument("--json", type=Path)
     arguments = made.parse_args()
     torch.set_num_threads(1)
     count = 20 if arguments.quick else arguments.programs
-    record = Record(arguments.json, vars(arguments), ["kind"], {"step": STEP, "away": AWAY, "agree": AGREE})
-    rows = []
-    for kind, make in KINDS.items():
+    record = Record.begin(arguments, ["kind"], {"step": STEP, "away": AWAY, "agree": AGREE})
+    for kind in arguments.kinds.split(";"):
         rng = np.random.default_rng(arguments.seed)
-        row = record.add({"kind": kind, **compare([make(rng) for _ in range(count)], rng)})
-        rows.append([row[name] if isinstance(row[name], (int, str)) else number(row[name], ".3g") for name in HEAD])
-    print(table(HEAD, rows))
+        record.add({"kind": kind, **compare([KINDS[kind](rng) for _ in range(count)], rng)})
+    cells = ([row[name] for name in HEAD] for row in record.rows)
+    print(table(HEAD, [[v if isinstance(v, (int, str)) else number(v, ".3g") for v in row] for row in cells]))
 
 
 if __name__ == "__main__":

@@ -27,13 +27,14 @@ def covering(rng: np.random.Generator, subsets: int, elements: int) -> ElasticPr
     return _binary(rng.uniform(0.5, 1.5, subsets), member, np.full(elements, 0.9))
 
 
-def mixed(rng: np.random.Generator, integers: int, continuous: int, rows: int) -> ElasticProgram:
+def mixed(rng: np.random.Generator, integers: int, continuous: int, rows: int, equalities: int = 0) -> ElasticProgram:
     """Return a program with normal numbers; integer columns in [-2, 2], continuous ones in [-1, 1]."""
     n = integers + continuous
     whole = np.arange(n) < integers
     limit = np.where(whole, 2.0, 1.0)
     normal = [rng.normal(size=shape) for shape in ((n,), (rows, n), (rows,))]
-    return ElasticProgram(*normal, -limit, limit, whole, np.full(rows, PENALTY))
+    penalty, _ = _soft(rows)
+    return ElasticProgram(*normal, -limit, limit, whole, penalty, np.arange(rows) < equalities)
 
 
 def network(rng: np.random.Generator, samples: int, hidden: int, features: int = 4) -> ElasticProgram:
@@ -65,7 +66,7 @@ def network(rng: np.random.Generator, samples: int, hidden: int, features: int =
     c = np.concatenate([WEIGHT_COST * rng.normal(size=weights), np.zeros(active), np.ones(samples)])
     lower = np.concatenate([-np.ones(weights), np.zeros(active + samples)])
     upper = np.concatenate([np.ones(weights + active), np.full(samples, 2.0)])
-    return ElasticProgram(c, A, b, lower, upper, np.arange(n) < weights + active, np.full(b.size, PENALTY))
+    return ElasticProgram(c, A, b, lower, upper, np.arange(n) < weights + active, *_soft(b.size))
 
 
 def perturbed(program: ElasticProgram, rng: np.random.Generator, size: float) -> ElasticProgram:
@@ -80,12 +81,26 @@ def perturbed(program: ElasticProgram, rng: np.random.Generator, size: float) ->
 
 def _binary(c: np.ndarray, A: np.ndarray, b: np.ndarray) -> ElasticProgram:
     n = c.size
-    return ElasticProgram(c, A, b, np.zeros(n), np.ones(n), np.ones(n, dtype=bool), np.full(b.size, PENALTY))
+    return ElasticProgram(c, A, b, np.zeros(n), np.ones(n), np.ones(n, dtype=bool), *_soft(b.size))
+
+
+def _soft(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return penalties and equalities of rows that are all elastic inequalities."""
+    return np.full(rows, PENALTY), np.zeros(rows, dtype=bool)
 
 
 KINDS: dict[str, Callable[[np.random.Generator], ElasticProgram]] = {
     "knapsack 12": lambda rng: knapsack(rng, 12),
+    "knapsack 40": lambda rng: knapsack(rng, 40),
     "covering 12": lambda rng: covering(rng, 12, 8),
+    "covering 30": lambda rng: covering(rng, 30, 20),
     "mixed 5 + 3": lambda rng: mixed(rng, 5, 3, 5),
+    "mixed 5 + 3, equalities": lambda rng: mixed(rng, 5, 3, 5, 2),
+    "mixed 20 + 10": lambda rng: mixed(rng, 20, 10, 12),
     "network 4 x 2": lambda rng: network(rng, 4, 2),
+    "network 8 x 2": lambda rng: network(rng, 8, 2),
+    "network 16 x 2": lambda rng: network(rng, 16, 2),
+    "network 16 x 3": lambda rng: network(rng, 16, 3),
+    "network 24 x 2, 6 features": lambda rng: network(rng, 24, 2, 6),
 }
+SMALL = ("knapsack 12", "covering 12", "mixed 5 + 3", "mixed 5 + 3, equalities", "network 4 x 2")

@@ -24,6 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from proxies.errors import IntegerProgramError
 from proxies.layers.mip_value_programs import OWN_DIMENSIONS, MipPrograms
+from solvers.elastic_program import ElasticProgram
 from solvers.mip_pieces import MipAnswer, Outcome, Search, solve_pieces
 from solvers.registry import DEFAULT_SOLVER
 
@@ -132,6 +133,8 @@ def mip_value_solve(
     penalty: Tensor | float,
     options: MipOptions = DEFAULT_OPTIONS,
     executor: Executor | None = None,
+    *,
+    equality: Tensor | bool = False,
 ) -> MipValueSolution:
     """Return min c'x + penalty's, A x + s >= b, s >= 0, lower <= x <= upper, some of x integer, for each program.
 
@@ -145,6 +148,7 @@ def mip_value_solve(
             every multiplier of the row leaves the value of a feasible program as it is.
         options: how.
         executor: shares the programs, as from `process_pool`; None solves them here, one after the other.
+        equality: (m,) or scalar, which rows are equalities: their shortfall is |A x - b|.
 
     Returns:
         The values, without gradients. An infeasible or unbounded program is a result, never a number: see `outcome`.
@@ -153,7 +157,7 @@ def mip_value_solve(
         IntegerProgramError: the parameters are unusable.
         SolverUnavailableError: the solver is not installed.
     """
-    return _solve(MipPrograms.of(c, A, b, lower, upper, integer, penalty), options, executor)
+    return _solve(MipPrograms.of(c, A, b, lower, upper, integer, penalty, equality), options, executor)
 
 
 def mip_value_vjp(
@@ -165,6 +169,8 @@ def mip_value_vjp(
     penalty: Tensor | float,
     options: MipOptions = DEFAULT_OPTIONS,
     executor: Executor | None = None,
+    *,
+    equality: Tensor | bool = False,
 ) -> tuple[MipValueSolution, dict[str, Tensor]]:
     """Solve and pull a gradient back: d(grad_value . value)/d(parameter) for c, A and b.
 
@@ -181,7 +187,7 @@ def mip_value_vjp(
     if set(parameters) != set(OWN_DIMENSIONS):
         raise IntegerProgramError(f"a MIP value has the parameters c, A and b, not {', '.join(parameters)}")
     c, A, b = (parameters[name] for name in OWN_DIMENSIONS)
-    programs = MipPrograms.of(c, A, b, lower, upper, integer, penalty)
+    programs = MipPrograms.of(c, A, b, lower, upper, integer, penalty, equality)
     solution = _solve(programs, options, executor)
     if grad_value.shape != solution.value.shape:
         shapes = f"{tuple(grad_value.shape)}, but the values have {tuple(solution.value.shape)}"
@@ -194,7 +200,7 @@ class MipValue(nn.Module):
     """`mip_value_solve` in a network: values of programs that share their box, their integer columns and penalties.
 
     Args:
-        lower, upper, integer, penalty, options: as for `mip_value_solve`.
+        lower, upper, integer, penalty, options, equality: as for `mip_value_solve`.
         workers: processes that share a batch, started at the first call and kept; one solves in this process.
     """
 
@@ -206,9 +212,11 @@ class MipValue(nn.Module):
         penalty: Tensor | float,
         options: MipOptions = DEFAULT_OPTIONS,
         workers: int = 1,
+        *,
+        equality: Tensor | bool = False,
     ) -> None:
         super().__init__()
-        self.box = lower, upper, integer, penalty
+        self._fixed = lower, upper, integer, penalty, equality
         self.options, self.workers = options, workers
         self._executor: Executor | None = None
 
@@ -219,10 +227,14 @@ class MipValue(nn.Module):
         """
         if self.workers > 1 and self._executor is None:
             self._executor = process_pool(self.workers)
-        programs = MipPrograms.of(c, A, b, *self.box)
+        programs = MipPrograms.of(c, A, b, *self._fixed)
         solution = _solve(programs, self.options, self._executor)
         value = _Value.apply(c, A, b, programs, solution, self.options)  # type: ignore[no-untyped-call]
         return replace(solution, value=value)
+
+    def programs(self, c: Tensor, A: Tensor, b: Tensor) -> list[ElasticProgram]:
+        """Return the programs of a batch, such as `solvers.dual_tree.grow` takes."""
+        return list(MipPrograms.of(c, A, b, *self._fixed).each())
 
     def close(self) -> None:
         """End the processes."""

@@ -24,6 +24,7 @@ class MipPrograms:
         lower, upper: (n,) the box.
         integer: (n,) which columns are integer.
         penalty: (m,) price of one unit of a row's shortfall; infinite for a hard row.
+        equality: (m,) which rows are equalities.
     """
 
     c: Tensor
@@ -33,6 +34,7 @@ class MipPrograms:
     upper: Tensor
     integer: Tensor
     penalty: Tensor
+    equality: Tensor
 
     @classmethod
     def of(
@@ -44,6 +46,7 @@ class MipPrograms:
         upper: Tensor | float,
         integer: Tensor | bool,
         penalty: Tensor | float,
+        equality: Tensor | bool,
     ) -> MipPrograms:
         """Check the parameters; scalars hold for every column, or for every row.
 
@@ -67,7 +70,7 @@ class MipPrograms:
                 raise IntegerProgramError(f"{name} holds a number that is not finite")
         low, high = _spread("lower", lower, n), _spread("upper", upper, n)
         whole = _spread("integer", integer, n).bool()
-        price = _spread("penalty", penalty, m)
+        price, equal = _spread("penalty", penalty, m), _spread("equality", equality, m).bool()
         if bool((low > high).any()) or bool((low.isnan() | high.isnan()).any()):
             raise IntegerProgramError("a lower limit is above its upper one, or not a number: the box is empty")
         limits = torch.cat([low[whole], high[whole]])
@@ -75,7 +78,7 @@ class MipPrograms:
             raise IntegerProgramError("an integer column needs finite, integral limits; round them inward")
         if not bool((price > 0).all()):
             raise IntegerProgramError("a penalty must be positive; infinite makes a row hard")
-        return cls(c.detach(), A.detach(), b.detach(), low, high, whole, price)
+        return cls(c.detach(), A.detach(), b.detach(), low, high, whole, price, equal)
 
     @property
     def batch(self) -> int:
@@ -86,7 +89,7 @@ class MipPrograms:
     def each(self) -> Iterator[ElasticProgram]:
         """Yield the programs one by one, in float64."""
         arrays = {name: getattr(self, name).double().cpu().numpy() for name in OWN_DIMENSIONS}
-        fixed = [part.numpy() for part in (self.lower, self.upper, self.integer, self.penalty)]
+        fixed = [part.numpy() for part in (self.lower, self.upper, self.integer, self.penalty, self.equality)]
         for k in range(self.batch):
             own = [
                 arrays[name][k] if self._has_batch(name, own) else arrays[name] for name, own in OWN_DIMENSIONS.items()

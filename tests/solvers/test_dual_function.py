@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from dataclasses import replace
 from fractions import Fraction
 
@@ -26,18 +27,29 @@ def knapsack(seed: int, items: int = 7) -> ElasticProgram:
     whole = np.ones(items, dtype=bool)
     values = weights.mean(axis=0) + rng.uniform(0, 0.5, items)
     half = -weights.sum(axis=1) / 2
-    return ElasticProgram(-values, -weights, half, np.zeros(items), np.ones(items), whole, np.full(2, 5.0))
+    return ElasticProgram(-values, -weights, half, np.zeros(items), np.ones(items), whole, *soft(2, 5.0))
+
+
+def soft(rows: int, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+    return np.full(rows, penalty), np.zeros(rows, dtype=bool)
 
 
 def mixed(seed: int, hard: float = 0.0) -> ElasticProgram:
-    """Four integer and two continuous columns, five rows, of which a share is hard."""
+    """Four integer and two continuous columns, five rows, of which the first is an equality and a share is hard."""
     rng = np.random.default_rng(seed)
     n, m = 6, 5
     limit = np.array([2, 2, 1, 1, 1.5, 1.5])
     penalty = np.where(rng.random(m) < hard, np.inf, 8.0)
     whole = np.arange(n) < 4
     return ElasticProgram(
-        rng.normal(size=n), rng.normal(size=(m, n)), rng.normal(size=m) - 1, -limit, limit, whole, penalty
+        rng.normal(size=n),
+        rng.normal(size=(m, n)),
+        rng.normal(size=m) - 1,
+        -limit,
+        limit,
+        whole,
+        penalty,
+        np.arange(m) < 1,
     )
 
 
@@ -49,6 +61,15 @@ def changed(program: ElasticProgram, rng: np.random.Generator, size: float) -> E
 
 def stacked(programs: list[ElasticProgram]) -> tuple[np.ndarray, ...]:
     return tuple(np.stack([getattr(program, name) for program in programs]) for name in ("c", "A", "b"))
+
+
+def relaxed(program: ElasticProgram) -> float:
+    """The value of the linear relaxation, infinite where infeasible."""
+    model, equal = program.model(), program.equality
+    matrix = model.matrix.toarray()
+    rows, sides = np.concatenate([-matrix, matrix[equal]]), np.concatenate([-program.b, program.b[equal]])
+    found = linprog(model.cost, rows, sides, bounds=list(zip(model.column_lower, model.column_upper)))
+    return float(found.fun) if found.status == 0 else np.inf
 
 
 def values_of_points(programs: list[ElasticProgram]) -> np.ndarray:
@@ -110,12 +131,9 @@ def test_each_leaf_is_below_its_relaxation_and_that_below_its_program(seed: int)
         bounds = function.leaf_bounds(here.c, here.A, here.b)[0]
         for bound, lower, upper in zip(bounds, function.lower, function.upper):
             leaf = replace(here, lower=lower, upper=upper)
-            model = leaf.model()
-            box = list(zip(model.column_lower, model.column_upper))
-            relaxed = linprog(model.cost, -model.matrix.toarray(), -model.row_lower, bounds=box)
-            whole = solve_pieces(leaf, Search())
-            assert bound <= relaxed.fun + 1e-7
-            assert relaxed.fun <= whole.upper + 1e-6
+            linear, whole = relaxed(leaf), solve_pieces(leaf, Search())
+            assert bound <= linear + 1e-7
+            assert linear <= whole.upper + 1e-6
 
 
 def test_further_instances_raise_it_and_keep_the_old_one() -> None:
@@ -128,12 +146,9 @@ def test_further_instances_raise_it_and_keep_the_old_one() -> None:
     assert at[0][1] < at[1][1] <= at[2][1] <= value[1] + 1e-9
     assert at[2] == pytest.approx(value, rel=1e-6, abs=1e-6)
     assert sharp.leaves == grown.leaves
-    relaxed = []
-    for lower, upper in zip(grown.lower, grown.upper):
-        model = replace(second, lower=lower, upper=upper).model()
-        box = list(zip(model.column_lower, model.column_upper))
-        relaxed.append(linprog(model.cost, -model.matrix.toarray(), -model.row_lower, bounds=box).fun)
-    assert at[1][1] == pytest.approx(min(relaxed), abs=1e-6)
+    boxes = zip(grown.lower, grown.upper)
+    least = min(relaxed(replace(second, lower=lower, upper=upper)) for lower, upper in boxes)
+    assert at[1][1] == pytest.approx(least, abs=1e-6)
 
 
 def test_sharpening_where_leaves_are_infeasible() -> None:
@@ -183,6 +198,21 @@ def test_chunks_and_shared_arguments_change_nothing(monkeypatch: pytest.MonkeyPa
     assert shared == pytest.approx(small, abs=1e-11)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, shared: bool) -> None:
+    """At twice the stated size of a chunk, with many programs and with one matrix for all."""
+    program = knapsack(0, items=10)
+    function = grow(program)
+    monkeypatch.setattr(dual_function, "CHUNK_BYTES", 1_000_000)
+    b = program.b + np.zeros((20_000, 2))
+    c, A = (part if shared else np.broadcast_to(part, (20_000, *part.shape)).copy() for part in (program.c, program.A))
+    tracemalloc.start()
+    function(c, A, b)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 2_000_000 + 8 * 2 * 20_000  # The answer, in parts and joined.
+
+
 def test_overflow_bounds_nothing() -> None:
     program = knapsack(0)
     assert grow(program)(program.c, program.A, np.full(2, 1e308))[0] <= 1e308
@@ -192,7 +222,7 @@ def test_overflow_bounds_nothing() -> None:
 def test_size_is_stated() -> None:
     function = grow(knapsack(0))
     n, m = 7, 2
-    assert function.nbytes == function.leaves * (16 * n + 8) + 8 * m * len(function.multipliers) + n + 8 * m
+    assert function.nbytes == function.leaves * (16 * n + 8) + 8 * m * len(function.multipliers) + n + 9 * m
 
 
 def test_what_cannot_be_grown_is_said() -> None:

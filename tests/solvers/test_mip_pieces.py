@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
+from solvers import mip_pieces
 from solvers.elastic_program import ElasticProgram
 from solvers.lp_uniqueness import uniqueness
 from solvers.mip_pieces import Outcome, Search, solve_pieces
+from solvers.session import Solution, Status
 
 
-def random_program(seed: int, hard: bool = False) -> ElasticProgram:
-    """Three integer columns, two continuous ones, four rows."""
+def random_program(seed: int, hard: bool = False, equalities: int = 0) -> ElasticProgram:
+    """Three integer columns, two continuous ones, four rows, the first of which may be equalities."""
     rng = np.random.default_rng(seed)
     integer = np.array([True, True, True, False, False])
     penalty = rng.uniform(1, 10, size=4)
@@ -23,8 +25,22 @@ def random_program(seed: int, hard: bool = False) -> ElasticProgram:
     lower = np.array([0, -1, 0, -1, 0.0])
     upper = lower + np.array([1, 2, 1, 1.5, 2])
     return ElasticProgram(
-        rng.normal(size=5), rng.normal(size=(4, 5)), rng.normal(size=4), lower, upper, integer, penalty
+        rng.normal(size=5),
+        rng.normal(size=(4, 5)),
+        rng.normal(size=4),
+        lower,
+        upper,
+        integer,
+        penalty,
+        np.arange(4) < equalities,
     )
+
+
+def two_sided(program: ElasticProgram) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Costs, rows and right sides of G v <= h for the matrix form."""
+    model = program.model()
+    matrix, equal = model.matrix.toarray(), program.equality
+    return model.cost, np.concatenate([-matrix, matrix[equal]]), np.concatenate([-program.b, program.b[equal]])
 
 
 def values_by_enumeration(program: ElasticProgram) -> list[float]:
@@ -38,14 +54,15 @@ def values_by_enumeration(program: ElasticProgram) -> list[float]:
     values = []
     for choice in itertools.product(*sides):
         box = [(v, v) if v is not None else limits for v, limits in zip(choice, bounds)] + bounds[len(choice) :]
-        found = linprog(model.cost, -model.matrix.toarray(), -model.row_lower, bounds=box)
+        found = linprog(*two_sided(program), bounds=box)
         values.append(found.fun if found.status == 0 else np.inf)
     return sorted(values)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_pieces_are_the_best_assignments(seed: int) -> None:
-    program = random_program(seed, hard=seed % 2 == 1)
+@pytest.mark.parametrize("equalities", [0, 2])
+@pytest.mark.parametrize("seed", range(8))
+def test_pieces_are_the_best_assignments(seed: int, equalities: int) -> None:
+    program = random_program(seed, seed % 2 == 1, equalities)
     expected = values_by_enumeration(program)
     answer = solve_pieces(program, Search(pieces=4))
     if np.isinf(expected[0]):
@@ -59,10 +76,8 @@ def test_pieces_are_the_best_assignments(seed: int) -> None:
     assert answer.margin == (np.inf if np.isinf(second) else pytest.approx(second, abs=1e-6))
     assert answer.lower <= answer.upper == answer.pieces[0].value
     for piece in answer.pieces:
-        cost = program.c @ piece.x + np.where(np.isinf(program.penalty), 0, program.penalty) @ program.shortfall(
-            piece.x
-        )
-        assert cost == pytest.approx(piece.value, abs=1e-6)
+        priced = np.where(np.isinf(program.penalty), 0, program.penalty)
+        assert program.c @ piece.x + priced @ program.shortfall(piece.x) == pytest.approx(piece.value, abs=1e-6)
 
 
 def test_every_assignment_is_found_once() -> None:
@@ -84,8 +99,29 @@ def one_column(**changes: object) -> ElasticProgram:
         "upper": np.full(1, 3.0),
         "integer": np.array([False]),
         "penalty": np.array([np.inf]),
+        "equality": np.array([False]),
     }
     return ElasticProgram(**(parts | changes))
+
+
+def test_an_equality_is_two_rows_with_one_multiplier() -> None:
+    """At the same price for each side."""
+    for seed in range(5):
+        program = random_program(seed, equalities=4)
+        doubled = ElasticProgram(
+            program.c,
+            np.concatenate([program.A, -program.A]),
+            np.concatenate([program.b, -program.b]),
+            program.lower,
+            program.upper,
+            program.integer,
+            np.concatenate([program.penalty, program.penalty]),
+            np.zeros(8, dtype=bool),
+        )
+        (one,), (two,) = (solve_pieces(each, Search()).pieces for each in (program, doubled))
+        assert one.value == pytest.approx(two.value, abs=1e-7)
+        assert one.unique_y
+        assert one.y == pytest.approx(two.y[:4] - two.y[4:], abs=1e-6)
 
 
 def test_outcomes_without_a_value() -> None:
@@ -104,8 +140,6 @@ def test_time_limit_gives_bounds_around_the_value() -> None:
 
 def test_time_limit_of_the_further_pieces_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The value is known, its margin is not."""
-    from solvers import mip_pieces
-
     limits = iter([np.inf, 0.0])
     solve = mip_pieces._solve
 
@@ -121,16 +155,28 @@ def test_time_limit_of_the_further_pieces_is_told(monkeypatch: pytest.MonkeyPatc
     assert np.isnan(answer.margin)
 
 
+def test_an_optimum_that_rounding_makes_worse_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a solver's binary of 1e-7 opens a large row: the bounds stay, and enclose the value."""
+    program = random_program(0)
+    pieces = solve_pieces(program, Search(pieces=2)).pieces
+    bound, scale = pieces[0].value, program.scale
+    wrong = Solution(Status.OPTIMAL, bound * scale, bound * scale, np.append(pieces[1].x, np.zeros(4)))
+    monkeypatch.setattr(mip_pieces, "_solve", lambda *_: wrong)
+    answer = solve_pieces(program, Search())
+    assert answer.outcome is Outcome.FAILED
+    assert answer.lower <= bound + 1e-9 < answer.upper == pytest.approx(pieces[1].value)
+
+
 def widths(program: ElasticProgram, value: float) -> tuple[float, float]:
     """How far the optimal points and the optimal multipliers of a linear program spread, by linear programs."""
     n, m = program.c.size, program.b.size
     model = program.model()
-    on_face = np.concatenate([-model.matrix.toarray(), model.cost[None]])
-    sides = np.concatenate([-model.row_lower, [value + 1e-9]])
+    cost, rows, limits = two_sided(program)
+    on_face, sides = np.concatenate([rows, cost[None]]), np.concatenate([limits, [value + 1e-9]])
     box = list(zip(model.column_lower, model.column_upper))
     dual_rows = np.concatenate([program.A.T, np.eye(n), -np.eye(n)], axis=1)
     dual_cost = np.concatenate([program.b, program.lower, -program.upper])
-    dual_box = [(0, price) for price in program.penalty] + [(0, None)] * (2 * n)
+    dual_box = [*zip(program.least, program.penalty)] + [(0, None)] * (2 * n)
     spread = [0.0, 0.0]
     for k in range(n):
         ends = [linprog(sign * np.eye(model.columns)[k], on_face, sides, bounds=box).fun for sign in (1, -1)]
@@ -157,6 +203,7 @@ def test_uniqueness_is_that_of_the_optimal_faces() -> None:
             np.full(n, 2.0),
             np.zeros(n, dtype=bool),
             np.full(m, 2.0),
+            np.arange(m) < rng.integers(0, 3),
         )
         (piece,) = solve_pieces(program, Search()).pieces
         primal, dual = widths(program, piece.value)
@@ -167,4 +214,4 @@ def test_uniqueness_is_that_of_the_optimal_faces() -> None:
 
 
 def program_parts(program: ElasticProgram) -> tuple[np.ndarray, ...]:
-    return program.c, program.A, program.b, program.lower, program.upper, program.penalty
+    return program.c, program.A, program.b, program.lower, program.upper, program.least, program.penalty

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from proxies.errors import IntegerProgramError
+from proxies.layers import mip_value
 from proxies.layers.mip_value import MipOptions, MipValue, Outcome, mip_value_solve, mip_value_vjp
+from solvers.dual_tree import grow
+from solvers.mip_pieces import Search, solve_pieces
 
 INTEGER = torch.tensor([True, True, True, True, False, False])
 BOX = 0, 3, INTEGER, 8.0
@@ -21,16 +26,19 @@ def random_parts(seed: int, batch: int) -> tuple[Tensor, Tensor, Tensor]:
     return tuple(torch.as_tensor(part) for part in parts)
 
 
-def test_gradient_matches_finite_differences() -> None:
+@pytest.mark.parametrize("equality", [False, torch.arange(4) < 2])
+def test_gradient_matches_finite_differences(equality: Tensor | bool) -> None:
     """Along one random direction for each of some hundred programs that are not at a kink."""
-    batch, step = 300, 1e-6
+    batch, step = 100, 1e-6
     parts = random_parts(0, batch)
     directions = random_parts(1, batch)
     ones = torch.ones(batch, dtype=torch.float64)
-    solution, grads = mip_value_vjp(dict(zip("cAb", parts)), ones, *BOX, MipOptions(pieces=2))
+    solution, grads = mip_value_vjp(dict(zip("cAb", parts)), ones, *BOX, MipOptions(pieces=2), equality=equality)
     expected = sum((grad * way).flatten(1).sum(1) for grad, way in zip(grads.values(), directions))
     ends = [
-        mip_value_solve(*(part + sign * step * way for part, way in zip(parts, directions)), *BOX).value
+        mip_value_solve(
+            *(part + sign * step * way for part, way in zip(parts, directions)), *BOX, equality=equality
+        ).value
         for sign in (1, -1)
     ]
     measured = (ends[0] - ends[1]) / (2 * step)
@@ -121,6 +129,16 @@ def test_a_program_without_a_value_is_no_number() -> None:
     assert pulled["c"].tolist() == [[2.0], [0.0]]
 
 
+def test_a_failed_solve_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the solver left a point."""
+    answer = solve_pieces(MipValue(*BOX).programs(*random_parts(0, 1))[0], Search())
+    monkeypatch.setattr(mip_value, "solve_pieces", lambda _, search: replace(answer, outcome=Outcome.FAILED))
+    solution = mip_value_solve(*random_parts(0, 1), *BOX)
+    assert torch.isnan(solution.value).all()
+    assert torch.isnan(solution.x).all()
+    assert solution.upper.tolist() == [answer.upper]
+
+
 def test_unbounded_is_an_outcome() -> None:
     minus, one = -torch.ones(1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
     solution = mip_value_solve(minus, one, minus, 0, float("inf"), False, 1.0)
@@ -138,11 +156,38 @@ def test_penalty_above_the_multipliers_leaves_the_value_as_it_is() -> None:
     assert bool((met == hard.solved).all())
 
 
+def test_equalities_have_gradients_of_either_sign() -> None:
+    """x may be at most 1, and b pulls it to either side: the value is |b - 1| times the price, beyond the box."""
+    b = torch.tensor([[-0.5], [0.5], [1.5]], dtype=torch.float64, requires_grad=True)
+    c, A = torch.zeros(1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+    solution = MipValue(0, 1, False, 2.0, equality=True)(c, A, b)
+    assert solution.value.tolist() == pytest.approx([1, 0, 1])
+    (slope,) = torch.autograd.grad(solution.value.sum(), b)
+    assert slope[:, 0].tolist() == pytest.approx([-2, 0, 2])
+    assert not bool(solution.at_kink.any())
+
+
+def test_gap_to_a_dual_function_is_zero_at_home_and_positive_elsewhere() -> None:
+    layer = MipValue(*BOX)
+    parts = [part.requires_grad_() for part in random_parts(10, 4)]
+    value = layer(*parts).value.detach().numpy()
+    function = grow(layer.programs(*parts)[0])
+    gap = value - function(*(part.detach().numpy() for part in parts))
+    assert 0 <= gap[0] <= 1e-6 * max(1, abs(value[0]))
+    assert bool((gap[1:] > 0).all())
+
+
 def test_processes_give_what_one_gives() -> None:
     parts = random_parts(6, 6)
     alone, shared = MipValue(*BOX), MipValue(*BOX, workers=2)
     torch.testing.assert_close(alone(*parts).value, shared(*parts).value, rtol=0, atol=0)
     shared.close()
+
+
+def test_another_solver_gives_the_same_values() -> None:
+    parts = random_parts(11, 3)
+    other = mip_value_solve(*parts, *BOX, MipOptions(solver="pyomo:appsi_highs"))
+    torch.testing.assert_close(other.value, mip_value_solve(*parts, *BOX).value)
 
 
 def test_float32_is_answered_in_float32() -> None:
