@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyomo.environ as pyo
@@ -18,8 +19,10 @@ from encoding.layers import encode_layers
 from problems.interval import Interval
 from problems.knapsack import Knapsack
 from problems.knapsack_instances import random_knapsack
+from proxies.files import save_network
 from proxies.knapsack import knapsack_manifest, knapsack_proxy
 from proxies.layers import Affine, Layer, Sign
+from proxies.load import load_proxy
 from proxies.proxy import Proxy, latent_layers
 from solvers.highs import HighsSession
 from solvers.pyomo_bridge import compile_model
@@ -30,6 +33,7 @@ from tests.verifier.test_knapsack import QUICK, assert_replays
 from verifier.bounds.crown import layer_boxes
 from verifier.bounds.over_domain import Method, proxy_bounds
 from verifier.bounds.relaxation import Box, propagate, relax
+from verifier.replay import onnx_gap, replay
 from verifier.result import Termination, Verdict
 from verifier.verify import verify
 
@@ -144,6 +148,19 @@ def test_the_worst_output_of_a_classifier_over_a_box_is_that_of_a_fine_grid() ->
         grid = centre + np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
         assert least == pytest.approx(classifier.decision_function(grid).min())
         assert float(found.inputs[-1].lower) <= least
+
+
+def test_an_onnx_copy_of_the_shipped_proxy_is_the_same_proxy(tmp_path: Path) -> None:
+    loaded = shipped("knapsack-10-binarized")
+    file = tmp_path / "copy.onnx"
+    save_network(file, loaded.proxy.network, loaded.proxy.manifest, single=True)
+    copy = load_proxy(file)
+    assert copy.proxy.fingerprint() == loaded.proxy.fingerprint()
+    domain = loaded.problem.domain(0.05)
+    assert copy.onnx is not None
+    for w in domain.sample(20, 0):
+        witness = replay(copy.proxy, copy.problem, domain, w)
+        assert onnx_gap(copy.onnx, copy.proxy, copy.problem, witness) == pytest.approx(witness.gap, abs=1e-9)
 
 
 def test_the_shipped_binarized_proxy_is_certified() -> None:
