@@ -206,7 +206,7 @@ def test_torch_exports_of_binarized_units_are_read(dynamo: bool) -> None:
 
     torch.manual_seed(0)
     buffer = io.BytesIO()
-    torch.onnx.export(Binarized(), (torch.randn(5, 6),), buffer, dynamo=dynamo)
+    torch.onnx.export(Binarized().eval(), (torch.randn(5, 6),), buffer, dynamo=dynamo)
     assert kinds(check_parity(buffer.getvalue(), shape=(5, 6))).count("Sign") == 3
 
 
