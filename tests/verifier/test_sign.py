@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +17,15 @@ from encoding.block import add_columns
 from encoding.bnn_training import BinarizedClassifier
 from encoding.bounds import Bounds, input_key
 from encoding.layers import encode_layers
+from problems.dcopf import DcOpf
+from problems.grid import Grid
 from problems.interval import Interval
 from problems.knapsack import Knapsack
 from problems.knapsack_instances import random_knapsack
+from proxies.dcopf import dcopf_proxy
 from proxies.files import save_network
 from proxies.knapsack import knapsack_manifest, knapsack_proxy
-from proxies.layers import Affine, Layer, Sign
+from proxies.layers import Affine, Layer, Relu, Sign
 from proxies.load import load_proxy
 from proxies.proxy import Proxy, latent_layers
 from solvers.highs import HighsSession
@@ -29,12 +33,13 @@ from solvers.pyomo_bridge import compile_model
 from tests.encodings.test_knapsack import gaps, narrowed
 from tests.shipped import shipped
 from tests.verifier.test_bounds import as_box, assert_holds, boxes, dense
-from tests.verifier.test_knapsack import QUICK, assert_replays
+from tests.verifier.test_knapsack import CLIMB, QUICK, assert_replays
 from verifier.bounds.crown import layer_boxes
 from verifier.bounds.over_domain import Method, proxy_bounds
 from verifier.bounds.relaxation import Box, propagate, relax
 from verifier.replay import onnx_gap, replay
 from verifier.result import Termination, Verdict
+from verifier.sampling import sampled_gaps
 from verifier.verify import verify
 
 
@@ -106,6 +111,22 @@ def test_the_answer_is_that_of_a_fine_grid(seed: int) -> None:
     assert parts.verdict is Verdict.CERTIFIED
     assert parts.lower <= result.upper + 1e-9
     assert result.lower <= parts.upper + 1e-9
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_a_dispatch_proxy_with_signs_is_certified(
+    congested: Grid, make_proxy: Callable[..., Proxy], split: bool
+) -> None:
+    """Where the objective is bounded without linear programs too, and inputs are tied to each other."""
+    problem = DcOpf(congested)
+    relus = make_proxy(problem, 0, hidden=(5, 4))
+    network = [Sign() if isinstance(layer, Relu) else layer for layer in relus.network]
+    proxy, domain = dcopf_proxy(network, relus.manifest, problem), problem.domain(0.05)
+    options = replace(QUICK, split=split, effort=20, attack=replace(CLIMB, seconds=1.0))
+    result = verify(proxy, problem, domain, options)
+    assert result.verdict is Verdict.CERTIFIED
+    sampled = sampled_gaps(proxy, problem, domain, 300, seed=1)
+    assert 0 < sampled.max() <= result.upper * (1 + 1e-9)
 
 
 def test_a_tie_that_fills_the_domain_has_one_sign() -> None:
