@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from proxies.errors import IntegerProgramError
 from proxies.layers.ilp import Blackbox, CombOptNet, ILPOptions, Perturbed, ilp_solve, ilp_vjp
+from proxies.layers.mip_value import MipOptions, MipValueSolution, Outcome, mip_value_solve, mip_value_vjp
 from proxies.layers.qp import QPError, QPOptions, QPSolution, Status, qp_solve, qp_vjp
 
 Json = dict[str, Any]
@@ -68,6 +70,56 @@ def ilp_vjp_call(spec: Json) -> Json:
     found = ilp_vjp(**_ilp_parameters(spec), y=y, dy=dy, gradient=gradient, options=options)
     parts = {"c": found.c, "A": found.A, "b": found.b}
     return {"gradients": {name: None if part is None else _plain(part) for name, part in parts.items()}}
+
+
+def mip_value_solve_call(spec: Json) -> Json:
+    """Return values of mixed-integer programs; `spec` holds the arguments of `mip_value_solve` as lists, null where
+    a limit or penalty is infinite.
+
+    Raises:
+        IntegerProgramError: they do not fit.
+    """
+    return _mip_values(mip_value_solve(**_mip_parameters(spec), **_mip_rest(spec)))
+
+
+def mip_value_vjp_call(spec: Json) -> Json:
+    """Return values of mixed-integer programs and gradients by c, A and b; see `mip_value_vjp`.
+
+    Raises:
+        IntegerProgramError: as `mip_value_solve_call`.
+    """
+    grad = _tensor("grad_value", spec["grad_value"], IntegerProgramError)
+    found, grads = mip_value_vjp(_mip_parameters(spec), grad, **_mip_rest(spec))
+    return {**_mip_values(found), "gradients": {name: _plain(value) for name, value in grads.items()}}
+
+
+def _mip_parameters(spec: Json) -> dict[str, Any]:
+    return {name: _tensor(name, spec[name], IntegerProgramError) for name in ("c", "A", "b")}
+
+
+def _mip_rest(spec: Json) -> dict[str, Any]:
+    infinite = {"lower": -math.inf, "upper": math.inf, "penalty": math.inf}
+    limits = {
+        name: _tensor(name, _without_nulls(spec[name], value), IntegerProgramError) for name, value in infinite.items()
+    }
+    options = MipOptions(spec["pieces"], spec["temperature"], spec["time_limit"])
+    return {**limits, **{name: torch.tensor(spec[name]) for name in ("integer", "equality")}, "options": options}
+
+
+def _without_nulls(value: Any, infinite: float) -> Any:
+    if isinstance(value, list):
+        return [infinite if item is None else item for item in value]
+    return infinite if value is None else value
+
+
+def _mip_values(found: MipValueSolution) -> Json:
+    numbers = ("value", "lower", "upper", "x", "y", "shortfall", "margin", "pieces")
+    truths = ("tied", "unique_x", "unique_y")
+    return {
+        "outcome": [Outcome(int(code)).name.lower() for code in found.outcome],
+        **{name: _plain(getattr(found, name)) for name in numbers},
+        **{name: getattr(found, name).tolist() for name in truths},
+    }
 
 
 def _qp_parameters(spec: Json) -> dict[str, Tensor]:

@@ -136,6 +136,59 @@ class IlpGradients(BaseModel):
     gradients: dict[str, Any]
 
 
+class MipSolveBody(_Body):
+    """min c'x + penalty's, A x + s >= b, s >= 0, lower <= x <= upper, some of x integer.
+
+    Each of c, A, b with a batch in front, or shared. Null stands for no limit, and for a row that may not be missed.
+    """
+
+    c: Vector
+    A: Matrix
+    b: Vector
+    lower: Number | list[Number] = 0.0
+    upper: Number | list[Number] = 1.0
+    integer: bool | list[bool] = True
+    penalty: Number | list[Number] = None
+    equality: bool | list[bool] = False
+    pieces: int = Field(1, ge=1, le=100, description="Distinct integer assignments to find.")
+    temperature: FiniteFloat = Field(0.0, ge=0, description="Above zero: the soft minimum over the pieces.")
+    model_config = ConfigDict(json_schema_extra={"examples": [{"c": [2, 3], "A": [[1, 1]], "b": [1.5], "penalty": 10}]})
+
+
+class MipVjpBody(MipSolveBody):
+    """The same, and the gradient of a loss by its values."""
+
+    grad_value: Row
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"c": [2, 3], "A": [[1, 1]], "b": [1.5], "penalty": 10, "pieces": 2, "grad_value": [1]}]
+        }
+    )
+
+
+class MipValues(BaseModel):
+    """Values of a batch; null for what is infinite or unknown: the outcome says which."""
+
+    outcome: list[Literal["solved", "infeasible", "unbounded", "time_limit", "failed"]]
+    value: list[Number]
+    lower: list[Number]
+    upper: list[Number]
+    x: list[list[Number]]
+    y: list[list[Number]]
+    shortfall: list[list[Number]]
+    margin: list[Number]
+    tied: list[bool]
+    unique_x: list[bool]
+    unique_y: list[bool]
+    pieces: list[list[Number]]
+
+
+class MipGradients(MipValues):
+    """Values, and gradients by c, A and b, shaped like them."""
+
+    gradients: dict[str, Any]
+
+
 # Bytes: a child may keep what it compiled of the integer search, so that the next one need not.
 _COMPILED = 2**26
 _REFUSED = refused(400, 413, 415, 422, 504)
@@ -163,6 +216,18 @@ def ilp_solve(body: IlpSolveBody, service: Service, who: Who) -> IlpSolution:
 def ilp_vjp(body: IlpVjpBody, service: Service, who: Who) -> IlpGradients:
     """Pull a gradient by integer programs' solutions back to their parameters."""
     return IlpGradients.model_validate(_call(service, "ilp_vjp_call", body))
+
+
+@router.post("/mip-value:solve", operation_id="solve_mip_value", responses=_REFUSED)
+def mip_value_solve(body: MipSolveBody, service: Service, who: Who) -> MipValues:
+    """Return the values of a batch of elastic mixed-integer programs."""
+    return MipValues.model_validate(_call(service, "mip_value_solve_call", body))
+
+
+@router.post("/mip-value:vjp", operation_id="vjp_mip_value", responses=_REFUSED)
+def mip_value_vjp(body: MipVjpBody, service: Service, who: Who) -> MipGradients:
+    """Return the values of a batch of elastic mixed-integer programs, and pull a gradient back to their parameters."""
+    return MipGradients.model_validate(_call(service, "mip_value_vjp_call", body))
 
 
 def _call(service: State, function: str, body: _Body) -> dict[str, Any]:

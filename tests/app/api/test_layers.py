@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from proxies.layers.ilp import ilp_solve, ilp_vjp
+from proxies.layers.mip_value import MipOptions, mip_value_vjp
 from proxies.layers.qp import qp_vjp
 from tests.app.api.conftest import Api, serve
 
@@ -66,6 +67,26 @@ def test_gradients_by_the_costs_alone(alice: Api, gradient: dict[str, Any]) -> N
     assert first["A"] is None
 
 
+def test_values_of_mixed_integer_programs(alice: Api) -> None:
+    given: dict[str, Any] = {"c": [[2, 3], [1, -1]], "A": [[1, 1], [1, -1]], "b": [1.5, 0]}
+    options = MipOptions(pieces=3, temperature=0.1)
+    grad = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    rest = {"lower": 0.0, "upper": torch.tensor([1.0, torch.inf]), "integer": torch.tensor([True, False])}
+    found, gradients = mip_value_vjp(tensors(given), grad, **rest, penalty=10.0, options=options)
+    body = {**given, "upper": [1, None], "integer": [True, False], "penalty": 10, "pieces": 3, "temperature": 0.1}
+    solved = alice.post("/v1/layers/mip-value:solve", json=body).json()
+    pulled = alice.post("/v1/layers/mip-value:vjp", json={**body, "grad_value": grad.tolist()}).json()
+    assert solved["value"] == found.value.tolist() == pulled["value"]
+    assert solved["x"] == found.x.tolist()
+    assert pulled["gradients"] == {name: value.tolist() for name, value in gradients.items()}
+
+
+def test_a_hard_row_that_cannot_be_met_is_a_result(alice: Api) -> None:
+    answer = alice.post("/v1/layers/mip-value:solve", json={"c": [1], "A": [[1]], "b": [5]})
+    assert answer.status_code == 200
+    assert (answer.json()["outcome"], answer.json()["value"]) == (["infeasible"], [None])
+
+
 @pytest.mark.parametrize(
     ("path", "change", "pointer"),
     [
@@ -77,6 +98,8 @@ def test_gradients_by_the_costs_alone(alice: Api, gradient: dict[str, Any]) -> N
         ("qp:solve", {"q": ["1", 2]}, None),
         ("qp:vjp", {"grad_z": [[1, 2, 3]]}, ""),
         ("qp:vjp", {}, "/grad_z"),
+        ("mip-value:solve", {"Q": None, "q": None, "G": None, "h": None, "c": [1], "A": [[1, 2]], "b": [1]}, ""),
+        ("mip-value:vjp", {"Q": None, "q": None, "G": None, "h": None, "c": [1], "A": [[1]], "b": [1]}, "/grad_value"),
     ],
 )
 def test_what_is_no_convex_program_is_refused(
