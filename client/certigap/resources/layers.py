@@ -134,7 +134,7 @@ class MipValue(_Layer[Runner]):
 
         Args:
             c, A, b: (n,), (m, n) and (m,).
-            lower, upper: (n,) or a number, the box; may be infinite.
+            lower, upper: (n,) or a number, the box; may be infinite for columns that are not integer.
             integer: (n,) or a truth, which columns are integer.
             penalty: (m,) or a number, cost of one unit of a row's shortfall; infinite makes the row hard.
             equality: (m,) or a truth, which rows are equalities.
