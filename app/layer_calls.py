@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from math import inf
 from typing import Any
 
 import torch
@@ -73,53 +73,59 @@ def ilp_vjp_call(spec: Json) -> Json:
 
 
 def mip_value_solve_call(spec: Json) -> Json:
-    """Return values of mixed-integer programs; `spec` holds the arguments of `mip_value_solve` as lists, null where
-    a limit or penalty is infinite.
+    """Return values of mixed-integer programs; `spec` holds the parameters of `mip_value_solve` as lists.
 
     Raises:
         IntegerProgramError: they do not fit.
+        SolverUnavailableError: the solver is not installed.
     """
-    return _mip_values(mip_value_solve(**_mip_parameters(spec), **_mip_rest(spec)))
+    return _mip_solution(mip_value_solve(**_mip_parameters(spec), **_mip_fixed(spec)))
 
 
 def mip_value_vjp_call(spec: Json) -> Json:
-    """Return values of mixed-integer programs and gradients by c, A and b; see `mip_value_vjp`.
+    """Return values of mixed-integer programs and pull `grad_value` back; see `mip_value_vjp`.
 
     Raises:
-        IntegerProgramError: as `mip_value_solve_call`.
+        IntegerProgramError, SolverUnavailableError: as `mip_value_solve_call`.
     """
     grad = _tensor("grad_value", spec["grad_value"], IntegerProgramError)
-    found, grads = mip_value_vjp(_mip_parameters(spec), grad, **_mip_rest(spec))
-    return {**_mip_values(found), "gradients": {name: _plain(value) for name, value in grads.items()}}
+    solution, grads = mip_value_vjp(_mip_parameters(spec), grad, **_mip_fixed(spec))
+    return {**_mip_solution(solution), "gradients": {name: _plain(value) for name, value in grads.items()}}
 
 
-def _mip_parameters(spec: Json) -> dict[str, Any]:
+def _mip_parameters(spec: Json) -> Json:
     return {name: _tensor(name, spec[name], IntegerProgramError) for name in ("c", "A", "b")}
 
 
-def _mip_rest(spec: Json) -> dict[str, Any]:
-    infinite = {"lower": -math.inf, "upper": math.inf, "penalty": math.inf}
-    limits = {
-        name: _tensor(name, _without_nulls(spec[name], value), IntegerProgramError) for name, value in infinite.items()
-    }
-    options = MipOptions(spec["pieces"], spec["temperature"], spec["time_limit"])
-    return {**limits, **{name: torch.tensor(spec[name]) for name in ("integer", "equality")}, "options": options}
-
-
-def _without_nulls(value: Any, infinite: float) -> Any:
-    if isinstance(value, list):
-        return [infinite if item is None else item for item in value]
-    return infinite if value is None else value
-
-
-def _mip_values(found: MipValueSolution) -> Json:
-    numbers = ("value", "lower", "upper", "x", "y", "shortfall", "margin", "pieces")
-    truths = ("tied", "unique_x", "unique_y")
+def _mip_fixed(spec: Json) -> Json:
+    """Return what programs of a batch share; the time limit is for all of them together."""
+    programs = max([1, *(len(spec[name]) for name, own in (("c", 1), ("A", 2), ("b", 1)) if _depth(spec[name]) > own)])
+    options = MipOptions(
+        pieces=spec["pieces"],
+        temperature=spec["temperature"],
+        time_limit=spec["time_limit"] / programs,
+        solver=spec["solver"],
+    )
+    penalty = spec["penalty"]
+    costs = [inf if cost is None else cost for cost in penalty] if isinstance(penalty, list) else penalty
     return {
-        "outcome": [Outcome(int(code)).name.lower() for code in found.outcome],
-        **{name: _plain(getattr(found, name)) for name in numbers},
-        **{name: getattr(found, name).tolist() for name in truths},
+        "lower": _tensor("lower", spec["lower"], IntegerProgramError),
+        "upper": _tensor("upper", spec["upper"], IntegerProgramError),
+        "integer": torch.tensor(spec["integer"]),
+        "equality": torch.tensor(spec["equality"]),
+        "penalty": _tensor("penalty", inf if costs is None else costs, IntegerProgramError),
+        "options": options,
     }
+
+
+def _depth(value: Any) -> int:
+    return 1 + _depth(value[0]) if isinstance(value, list) and value else int(isinstance(value, list))
+
+
+def _mip_solution(found: MipValueSolution) -> Json:
+    names = ("value", "lower", "upper", "x", "y", "shortfall", "margin", "tied", "unique_x", "unique_y")
+    outcomes = [Outcome(int(code)).name.lower() for code in found.outcome]
+    return {"outcome": outcomes, **{name: _plain(getattr(found, name)) for name in names}}
 
 
 def _qp_parameters(spec: Json) -> dict[str, Tensor]:

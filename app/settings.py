@@ -14,64 +14,61 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Settings(BaseSettings):
-    """What an operator may choose.
-
-    Attributes:
-        data_dir: the SQLite file and the blobs, where no other place is named.
-        database_url: `sqlite:///...` or `postgresql+psycopg://...`; default: a SQLite file in `data_dir`.
-        blobs_url: `file:///...` or `s3://bucket/prefix`; default: a folder in `data_dir`.
-        host, port: where the API listens.
-        keys: whether callers need a key; "auto": not on loopback.
-        log_format: of the service's log; "auto": text on a terminal.
-        queues: what a worker listens to; with commas, as CERTIGAP_QUEUES=cpu,gpu.
-        slot: names the place of a worker that no two have at once; one that starts there takes over at once.
-        cores: of this worker, for jobs that leave the number of processes open; 0 for all.
-        concurrency: jobs that a worker runs at once.
-        gurobi_licences, gpus: how many jobs may use one at once, over all workers.
-    """
+    """What an operator may choose; `docs/deployment.md` shows this as a table."""
 
     model_config = SettingsConfigDict(env_prefix="CERTIGAP_", extra="forbid")
 
-    data_dir: Path = Field(default_factory=lambda: Path(user_data_dir("certigap")))
-    database_url: str = ""
-    blobs_url: str = ""
-    host: str = "127.0.0.1"
-    port: int = 8787
-    keys: Literal["auto", "on", "off"] = "auto"
-    log_format: Literal["auto", "json", "text"] = "auto"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    queues: Annotated[tuple[Literal["cpu", "gpu", "gurobi"], ...], NoDecode] = ("cpu", "gpu", "gurobi")
-    slot: str = ""
-    cores: int = Field(0, ge=0)
-    concurrency: int = Field(1, ge=1)
-    gurobi_licences: int = Field(1, ge=1)
-    gpus: int = Field(1, ge=1)
+    data_dir: Path = Field(
+        default_factory=lambda: Path(user_data_dir("certigap")),
+        description="Folder of the SQLite file and the blobs, where no other place is named; default: the platform's.",
+    )
+    database_url: str = Field(
+        "", description="`sqlite:///FILE` or `postgresql+psycopg://...`; default: a SQLite file in the data folder."
+    )
+    blobs_url: str = Field(
+        "", description="`file:///FOLDER` or `s3://BUCKET/PREFIX`; default: a folder in the data folder."
+    )
+    host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    port: int = Field(8787, description="Port that the API listens on; 0 for any free one.")
+    keys: Literal["auto", "on", "off"] = Field("auto", description="Whether callers need a key; auto: not on loopback.")
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="Of the log; auto: text on a terminal.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, and above.")
+    queues: Annotated[tuple[Literal["cpu", "gpu", "gurobi"], ...], NoDecode] = Field(
+        ("cpu", "gpu", "gurobi"), description="What a worker takes jobs from, with commas."
+    )
+    slot: str = Field(
+        "", description="Place of a worker that no two have at once; one that starts there takes over at once."
+    )
+    cores: int = Field(0, ge=0, description="Processes of a job that leaves the number open; 0: all of the machine.")
+    concurrency: int = Field(1, ge=1, description="Jobs that a worker runs at once.")
+    gurobi_licences: int = Field(1, ge=1, description="Jobs that may use Gurobi at once, over all workers.")
+    gpus: int = Field(1, ge=1, description="Jobs that may use a GPU at once, over all workers.")
 
     # Limits of one tenant, unless its row says otherwise.
-    active_jobs: int = Field(500, ge=1)
-    requests_per_minute: int = Field(6000, ge=1)
-    proxies: int = Field(10_000, ge=1)
-    problems: int = Field(10_000, ge=1)
+    active_jobs: int = Field(500, ge=1, description="Jobs of one tenant that are queued or running.")
+    requests_per_minute: int = Field(6000, ge=1, description="Requests of one key to one server.")
+    proxies: int = Field(10_000, ge=1, description="Proxies that one tenant keeps.")
+    problems: int = Field(10_000, ge=1, description="Problems that one tenant keeps.")
     # Limits of everybody together.
-    queue_length: int = Field(10_000, ge=1)
+    queue_length: int = Field(10_000, ge=1, description="Jobs of all tenants that are queued or running.")
 
     # Limits of one request; bytes and seconds.
-    largest_upload: int = Field(2**29, ge=2**20, description="A model file; see proxies.onnx_scan.")
-    largest_case: int = Field(2**26, ge=2**16, description="A MATPOWER case file.")
-    largest_json: int = Field(2**22, ge=2**10, description="Any other body, but for the next.")
-    largest_numbers: int = Field(2**25, ge=2**16, description="The body of a certificate, or of a layer's call.")
+    largest_upload: int = Field(2**29, ge=2**20, description="Bytes of a model file.")
+    largest_case: int = Field(2**26, ge=2**16, description="Bytes of a MATPOWER case file.")
+    largest_numbers: int = Field(2**25, ge=2**16, description="Bytes of a certificate, or of a layer's call.")
+    largest_json: int = Field(2**22, ge=2**10, description="Bytes of any other body.")
     largest_layer: int = Field(1_000_000, ge=1000, description="Numbers that a layer's call may hold.")
-    layer_seconds: float = Field(30.0, gt=0)
-    check_seconds: float = Field(120.0, gt=0, description="For checking a certificate.")
-    inspect_seconds: float = Field(30.0, gt=0, description="For reading an uploaded file.")
-    inspect_memory: int = Field(4 * 2**30, ge=2**28, description="For reading an uploaded file, and the two above.")
-    children: int = Field(4, ge=1, description="Files read and layers solved at once.")
-    stream_seconds: float = Field(300.0, gt=0, description="After which a stream of events ends; callers reconnect.")
+    layer_seconds: float = Field(30.0, gt=0, description="Seconds for a layer's call.")
+    check_seconds: float = Field(120.0, gt=0, description="Seconds for checking a certificate.")
+    inspect_seconds: float = Field(30.0, gt=0, description="Seconds for reading an uploaded file.")
+    inspect_memory: int = Field(4 * 2**30, ge=2**28, description="Bytes of memory for each of these three.")
+    children: int = Field(4, ge=1, description="How many of these three run at once.")
+    stream_seconds: float = Field(300.0, gt=0, description="Seconds until a stream of events ends; callers reconnect.")
 
     # Limits of a job's child process.
-    job_memory: int = Field(16 * 2**30, ge=2**30, description="Bytes of address space or data.")
-    file_size: int = Field(2**30, ge=2**20, description="Bytes of the largest file it may write.")
-    grace: float = Field(1.0, gt=0, description="Seconds to hand in bounds after a cancel, before it is killed.")
+    job_memory: int = Field(16 * 2**30, ge=2**30, description="Bytes of memory for each process of a job.")
+    file_size: int = Field(2**30, ge=2**20, description="Bytes of the largest file that a job may write.")
+    grace: float = Field(1.0, gt=0, description="Seconds for a cancelled job to hand in bounds before it is killed.")
     attempts: int = Field(5, ge=1, description="Attempts after which a job that kills its workers is given up.")
     result_days: float = Field(90.0, gt=0, description="Days that results are kept.")
 

@@ -72,7 +72,7 @@ def not_found(what: str) -> Refusal:
 
 def refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI descriptions of an operation's refusals, and of those that any operation may give."""
-    every = sorted({*statuses, 401, 429, 500, 503})
+    every = sorted({*statuses, 401, 403, 429, 500, 503})
     return {
         status: {
             "description": HTTPStatus(status).phrase,

@@ -136,38 +136,40 @@ class IlpGradients(BaseModel):
     gradients: dict[str, Any]
 
 
-class MipSolveBody(_Body):
-    """min c'x + penalty's, A x + s >= b, s >= 0, lower <= x <= upper, some of x integer.
-
-    Each of c, A, b with a batch in front, or shared. Null stands for no limit, and for a row that may not be missed.
-    """
+class MipValueSolveBody(_Body):
+    """min c'x + penalty's, A x + s >= b, s >= 0, x in a box, some of x integer; c, A, b with a batch, or shared."""
 
     c: Vector
     A: Matrix
     b: Vector
-    lower: Number | list[Number] = 0.0
-    upper: Number | list[Number] = 1.0
+    lower: FiniteFloat | Row = 0.0
+    upper: FiniteFloat | Row = 1.0
     integer: bool | list[bool] = True
-    penalty: Number | list[Number] = None
-    equality: bool | list[bool] = False
+    equality: bool | list[bool] = Field(False, description="Rows whose shortfall is |A x - b|.")
+    penalty: FiniteFloat | list[FiniteFloat | None] | None = Field(
+        None, description="Cost of one unit of a row's shortfall; null makes the row hard."
+    )
     pieces: int = Field(1, ge=1, le=100, description="Distinct integer assignments to find.")
     temperature: FiniteFloat = Field(0.0, ge=0, description="Above zero: the soft minimum over the pieces.")
-    model_config = ConfigDict(json_schema_extra={"examples": [{"c": [2, 3], "A": [[1, 1]], "b": [1.5], "penalty": 10}]})
+    solver: Literal["highs", "gurobi", "scip"] = "highs"
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"c": [3, 5], "A": [[2, 4]], "b": [5], "upper": 3, "penalty": 10, "pieces": 2}]}
+    )
 
 
-class MipVjpBody(MipSolveBody):
-    """The same, and the gradient of a loss by its values."""
+class MipValueVjpBody(MipValueSolveBody):
+    """The same, and the gradient of a loss by the values."""
 
     grad_value: Row
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"c": [2, 3], "A": [[1, 1]], "b": [1.5], "penalty": 10, "pieces": 2, "grad_value": [1]}]
+            "examples": [{"c": [3, 5], "A": [[2, 4]], "b": [5], "upper": 3, "penalty": 10, "grad_value": [1]}]
         }
     )
 
 
-class MipValues(BaseModel):
-    """Values of a batch; null for what is infinite or unknown: the outcome says which."""
+class MipValueSolution(BaseModel):
+    """Values of a batch; null where there is none. See docs/mip-value.md for what each says."""
 
     outcome: list[Literal["solved", "infeasible", "unbounded", "time_limit", "failed"]]
     value: list[Number]
@@ -180,10 +182,9 @@ class MipValues(BaseModel):
     tied: list[bool]
     unique_x: list[bool]
     unique_y: list[bool]
-    pieces: list[list[Number]]
 
 
-class MipGradients(MipValues):
+class MipValueGradients(MipValueSolution):
     """Values, and gradients by c, A and b, shaped like them."""
 
     gradients: dict[str, Any]
@@ -219,15 +220,15 @@ def ilp_vjp(body: IlpVjpBody, service: Service, who: Who) -> IlpGradients:
 
 
 @router.post("/mip-value:solve", operation_id="solve_mip_value", responses=_REFUSED)
-def mip_value_solve(body: MipSolveBody, service: Service, who: Who) -> MipValues:
-    """Return the values of a batch of elastic mixed-integer programs."""
-    return MipValues.model_validate(_call(service, "mip_value_solve_call", body))
+def mip_value_solve(body: MipValueSolveBody, service: Service, who: Who) -> MipValueSolution:
+    """Return the values of a batch of mixed-integer programs."""
+    return MipValueSolution.model_validate(_call(service, "mip_value_solve_call", body))
 
 
 @router.post("/mip-value:vjp", operation_id="vjp_mip_value", responses=_REFUSED)
-def mip_value_vjp(body: MipVjpBody, service: Service, who: Who) -> MipGradients:
-    """Return the values of a batch of elastic mixed-integer programs, and pull a gradient back to their parameters."""
-    return MipGradients.model_validate(_call(service, "mip_value_vjp_call", body))
+def mip_value_vjp(body: MipValueVjpBody, service: Service, who: Who) -> MipValueGradients:
+    """Return the values of mixed-integer programs, and pull a gradient by them back to costs, rows and right sides."""
+    return MipValueGradients.model_validate(_call(service, "mip_value_vjp_call", body))
 
 
 def _call(service: State, function: str, body: _Body) -> dict[str, Any]:

@@ -67,20 +67,6 @@ def test_gradients_by_the_costs_alone(alice: Api, gradient: dict[str, Any]) -> N
     assert first["A"] is None
 
 
-def test_values_of_mixed_integer_programs(alice: Api) -> None:
-    given: dict[str, Any] = {"c": [[2, 3], [1, -1]], "A": [[1, 1], [1, -1]], "b": [1.5, 0]}
-    options = MipOptions(pieces=3, temperature=0.1)
-    grad = torch.tensor([1.0, -2.0], dtype=torch.float64)
-    rest = {"lower": 0.0, "upper": torch.tensor([1.0, torch.inf]), "integer": torch.tensor([True, False])}
-    found, gradients = mip_value_vjp(tensors(given), grad, **rest, penalty=10.0, options=options)
-    body = {**given, "upper": [1, None], "integer": [True, False], "penalty": 10, "pieces": 3, "temperature": 0.1}
-    solved = alice.post("/v1/layers/mip-value:solve", json=body).json()
-    pulled = alice.post("/v1/layers/mip-value:vjp", json={**body, "grad_value": grad.tolist()}).json()
-    assert solved["value"] == found.value.tolist() == pulled["value"]
-    assert solved["x"] == found.x.tolist()
-    assert pulled["gradients"] == {name: value.tolist() for name, value in gradients.items()}
-
-
 def test_a_hard_row_that_cannot_be_met_is_a_result(alice: Api) -> None:
     answer = alice.post("/v1/layers/mip-value:solve", json={"c": [1], "A": [[1]], "b": [5]})
     assert answer.status_code == 200
@@ -134,3 +120,31 @@ def test_size_and_time_are_bounded(tmp_path: Path) -> None:
         hard["b"][1] *= 2
         slow = world.alice.post("/v1/layers/ilp:solve", json=hard)
         assert (slow.status_code, slow.json()["code"]) == (504, "timed_out"), slow.text
+
+
+MIP: dict[str, Any] = {"c": [[3, 5], [1, 1]], "A": [[2, 4]], "b": [5]}
+
+
+def test_mip_values(alice: Api) -> None:
+    given = tensors(MIP)
+    grad = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    fixed = {"lower": 0.0, "upper": 3.0, "integer": True, "penalty": 10.0, "options": MipOptions(pieces=2)}
+    solution, gradients = mip_value_vjp(given, grad, **fixed)
+    body = {**MIP, "upper": 3, "penalty": 10, "pieces": 2}
+    solved = alice.post("/v1/layers/mip-value:solve", json=body).json()
+    pulled = alice.post("/v1/layers/mip-value:vjp", json={**body, "grad_value": grad.tolist()}).json()
+    assert solved["outcome"] == ["solved", "solved"]
+    assert solved["value"] == solution.value.tolist() == pulled["value"]
+    assert solved["x"] == solution.x.tolist()
+    assert solved["tied"] == solution.tied.tolist()
+    assert pulled["gradients"] == {name: value.tolist() for name, value in gradients.items()}
+
+
+def test_hard_rows_of_a_mip_value_may_be_infeasible(alice: Api) -> None:
+    rows = {"c": [1], "A": [[1], [-1]], "b": [1, 1], "upper": 3}
+    hard = alice.post("/v1/layers/mip-value:solve", json=rows).json()
+    assert (hard["outcome"], hard["value"]) == (["infeasible"], [None])
+    soft = alice.post("/v1/layers/mip-value:solve", json={**rows, "penalty": [None, 2]}).json()
+    assert (soft["outcome"], soft["value"]) == (["solved"], [1 + 2 * 2])
+    wrong = alice.post("/v1/layers/mip-value:solve", json={**rows, "b": [1]})
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "integer_program")

