@@ -258,7 +258,8 @@ class MipValues(Answer):
         value: (batch,) the value, or the soft minimum where asked.
         lower, upper: (batch,) the minimum lies between them.
         x, y: (batch, n) and (batch, m) the best point, and the multipliers of its piece.
-        pieces: (batch, k) values of the integer assignments found, best first.
+        shortfall: (batch, m) by how much the rows are missed at x.
+        margin: (batch,) value of the second best assignment less that of the best; None where it is not known.
     """
 
     outcome: Sequence[str]
@@ -267,7 +268,8 @@ class MipValues(Answer):
     upper: Sequence[float | None]
     x: Sequence[Sequence[float | None]]
     y: Sequence[Sequence[float | None]]
-    pieces: Sequence[Sequence[float | None]]
+    shortfall: Sequence[Sequence[float | None]]
+    margin: Sequence[float | None]
 
 
 class MipGradients(MipValues):

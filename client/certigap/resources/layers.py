@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from certigap.flow import Flow, Request
 from certigap.models import (
@@ -129,19 +129,21 @@ class MipValue(_Layer[Runner]):
         equality: Array = False,
         pieces: int = 1,
         temperature: float = 0.0,
+        solver: Literal["highs", "gurobi", "scip"] = "highs",
     ) -> Flow[MipValues]:
         """Return the optimal values of a batch.
 
         Args:
             c, A, b: (n,), (m, n) and (m,).
-            lower, upper: (n,) or a number, the box; may be infinite for columns that are not integer.
+            lower, upper: (n,) or a number, the box.
             integer: (n,) or a truth, which columns are integer.
             penalty: (m,) or a number, cost of one unit of a row's shortfall; infinite makes the row hard.
             equality: (m,) or a truth, which rows are equalities.
             pieces: how many distinct integer assignments to find.
             temperature: above zero, the value is the soft minimum over the pieces.
+            solver: highs, gurobi or scip.
         """
-        given = _program(c, A, b, lower, upper, integer, penalty, equality, pieces, temperature)
+        given = _program(c, A, b, lower, upper, integer, penalty, equality, pieces, temperature, solver)
         return (yield from self._call("mip-value:solve", given, MipValues))
 
     @operation
@@ -159,9 +161,10 @@ class MipValue(_Layer[Runner]):
         equality: Array = False,
         pieces: int = 1,
         temperature: float = 0.0,
+        solver: Literal["highs", "gurobi", "scip"] = "highs",
     ) -> Flow[MipGradients]:
         """Return the optimal values of a batch, and pull a gradient by them, (batch,), back to c, A and b."""
-        given = _program(c, A, b, lower, upper, integer, penalty, equality, pieces, temperature)
+        given = _program(c, A, b, lower, upper, integer, penalty, equality, pieces, temperature, solver)
         return (yield from self._call("mip-value:vjp", {**given, "grad_value": grad_value}, MipGradients))
 
 
@@ -191,17 +194,18 @@ def _program(
     equality: Array,
     pieces: int,
     temperature: float,
+    solver: str,
 ) -> dict[str, Any]:
-    limits = {"lower": _limit(_plain(lower)), "upper": _limit(_plain(upper)), "penalty": _limit(_plain(penalty))}
-    choices = {"integer": integer, "equality": equality, "pieces": pieces, "temperature": temperature}
-    return {"c": c, "A": A, "b": b, **limits, **choices}
+    told = {"c": c, "A": A, "b": b, "lower": lower, "upper": upper, "integer": integer, "equality": equality}
+    choices = {"pieces": pieces, "temperature": temperature, "solver": solver}
+    return {**told, "penalty": _without_infinity(_plain(penalty)), **choices}
 
 
-def _limit(value: Any) -> Any:
-    """Return a limit as JSON can hold it: null is no limit."""
+def _without_infinity(value: Any) -> Any:
+    """Return penalties as JSON can hold them: null is infinite."""
     if isinstance(value, list | tuple):
-        return [_limit(item) for item in value]
-    return None if isinstance(value, float) and math.isinf(value) else value
+        return [_without_infinity(item) for item in value]
+    return None if value == math.inf else value
 
 
 def _plain(value: Array) -> Any:
