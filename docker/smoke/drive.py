@@ -1,7 +1,7 @@
 """Drives a running service through the SDK: upload, verify, certificate, check, and a layer's call.
 
     drive.py verify PROXY FOLDER     verifies, and keeps the certificate in FOLDER
-    drive.py again FOLDER            finds the same certificate, after the service was stopped and started
+    drive.py again FOLDER            finds the same certificate, with the same key, whatever was done to the service
 
 The server and the key are in CERTIGAP_SERVER and CERTIGAP_API_KEY.
 """
@@ -46,7 +46,7 @@ def again(folder: str) -> None:
     kept = json.loads(Path(folder, "certificate.json").read_text(encoding="utf-8"))
     with Client() as client:
         found = client.jobs.certificate(Path(folder, "job").read_text(encoding="utf-8"))
-    _expect(found == kept, "the certificate is there after a restart")
+    _expect(found == kept, "the certificate is still there, and the key still opens")
 
 
 def _status_of_a_wrong_key() -> int:
