@@ -19,3 +19,7 @@ class SolverFailedError(CertigapError, RuntimeError):
 
 class UnsupportedModelError(CertigapError, ValueError):
     """A model is not a linear or mixed-integer linear one."""
+
+
+class TreeLimitError(CertigapError, RuntimeError):
+    """A branch-and-bound tree outgrew the leaves it was allowed."""

@@ -9,16 +9,17 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from app.api.bodies import EventBody, Events, event_body
+from app.api.bodies import Events, event_body
 from app.api.errors import Refusal, refused
 from app.api.jobs import find
 from app.api.state import Service, State, Who
 from app.store import jobs
 from app.store.database import reading
-from app.store.tables import TERMINAL
+from app.store.tables import TERMINAL, Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -92,16 +93,12 @@ def _find(service: State, who: Who, job: str) -> None:
 
 def _page(service: State, job: str, after: int, limit: int) -> Events:
     with reading(service.engine) as s:
-        found = [event_body(row) for row in jobs.events_after(s, job, after, limit)]
+        # In this order: a job that ends meanwhile is not called ended before its last event is here.
+        status = s.scalar(select(Job.status).where(Job.id == job))
         latest = jobs.latest_events(s, [job]).get(job, 0)
-        last = jobs.events_after(s, job, latest - 1)
+        found = [event_body(row) for row in jobs.events_after(s, job, after, limit)]
     reached = found[-1].seq if found else after
-    ended = reached >= latest and bool(last) and _is_end(event_body(last[-1]))
-    return Events(data=found, next_after=reached, ended=ended)
-
-
-def _is_end(event: EventBody) -> bool:
-    return event.type == "status" and getattr(event, "status", "") in TERMINAL
+    return Events(data=found, next_after=reached, ended=status in TERMINAL and reached >= latest)
 
 
 async def _stream(service: State, job: str, after: int) -> AsyncIterator[str]:

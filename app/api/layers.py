@@ -136,6 +136,60 @@ class IlpGradients(BaseModel):
     gradients: dict[str, Any]
 
 
+class MipValueSolveBody(_Body):
+    """min c'x + penalty's, A x + s >= b, s >= 0, x in a box, some of x integer; c, A, b with a batch, or shared."""
+
+    c: Vector
+    A: Matrix
+    b: Vector
+    lower: FiniteFloat | Row = 0.0
+    upper: FiniteFloat | Row = 1.0
+    integer: bool | list[bool] = True
+    equality: bool | list[bool] = Field(False, description="Rows whose shortfall is |A x - b|.")
+    penalty: FiniteFloat | list[FiniteFloat | None] | None = Field(
+        None, description="Cost of one unit of a row's shortfall; null makes the row hard."
+    )
+    pieces: int = Field(1, ge=1, le=100, description="Distinct integer assignments to find.")
+    temperature: FiniteFloat = Field(0.0, ge=0, description="Above zero: the soft minimum over the pieces.")
+    solver: Literal["highs", "gurobi", "scip"] = "highs"
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"c": [3, 5], "A": [[2, 4]], "b": [5], "upper": 3, "penalty": 10, "pieces": 2}]}
+    )
+
+
+class MipValueVjpBody(MipValueSolveBody):
+    """The same, and the gradient of a loss by the values."""
+
+    grad_value: Row
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"c": [3, 5], "A": [[2, 4]], "b": [5], "upper": 3, "penalty": 10, "grad_value": [1]}]
+        }
+    )
+
+
+class MipValueSolution(BaseModel):
+    """Values of a batch; null where there is none. See docs/mip-value.md for what each says."""
+
+    outcome: list[Literal["solved", "infeasible", "unbounded", "time_limit", "failed"]]
+    value: list[Number]
+    lower: list[Number]
+    upper: list[Number]
+    x: list[list[Number]]
+    y: list[list[Number]]
+    shortfall: list[list[Number]]
+    margin: list[Number]
+    tied: list[bool]
+    unique_x: list[bool]
+    unique_y: list[bool]
+
+
+class MipValueGradients(MipValueSolution):
+    """Values, and gradients by c, A and b, shaped like them."""
+
+    gradients: dict[str, Any]
+
+
 # Bytes: a child may keep what it compiled of the integer search, so that the next one need not.
 _COMPILED = 2**26
 _REFUSED = refused(400, 413, 415, 422, 504)
@@ -163,6 +217,18 @@ def ilp_solve(body: IlpSolveBody, service: Service, who: Who) -> IlpSolution:
 def ilp_vjp(body: IlpVjpBody, service: Service, who: Who) -> IlpGradients:
     """Pull a gradient by integer programs' solutions back to their parameters."""
     return IlpGradients.model_validate(_call(service, "ilp_vjp_call", body))
+
+
+@router.post("/mip-value:solve", operation_id="solve_mip_value", responses=_REFUSED)
+def mip_value_solve(body: MipValueSolveBody, service: Service, who: Who) -> MipValueSolution:
+    """Return the values of a batch of mixed-integer programs."""
+    return MipValueSolution.model_validate(_call(service, "mip_value_solve_call", body))
+
+
+@router.post("/mip-value:vjp", operation_id="vjp_mip_value", responses=_REFUSED)
+def mip_value_vjp(body: MipValueVjpBody, service: Service, who: Who) -> MipValueGradients:
+    """Return the values of mixed-integer programs, and pull a gradient by them back to costs, rows and right sides."""
+    return MipValueGradients.model_validate(_call(service, "mip_value_vjp_call", body))
 
 
 def _call(service: State, function: str, body: _Body) -> dict[str, Any]:

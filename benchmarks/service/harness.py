@@ -120,19 +120,27 @@ class Service:
     def start(self) -> None:
         """Start it, and wait until it is ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        where = ["--port", str(self.port), "--data-dir", str(self.folder), "--workers", str(self.workers)]
+        self.process = self._run("serve", *where)
+        self.wait_ready()
+
+    def another_worker(self) -> subprocess.Popen[bytes]:
+        """Start a worker that nobody starts again, as on another machine; the caller ends it."""
+        return self._run("worker")
+
+    def _run(self, *command: str) -> subprocess.Popen[bytes]:
         told = {f"CERTIGAP_{name.upper()}": value for name, value in self.settings.items()}
+        told["CERTIGAP_DATA_DIR"] = str(self.folder)
         if self.database:
             told["CERTIGAP_DATABASE_URL"] = self.database
         path = os.pathsep.join([str(ROOT), str(ROOT / "encodings"), os.environ.get("PYTHONPATH", "")])
-        where = ["--port", str(self.port), "--data-dir", str(self.folder), "--workers", str(self.workers)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli.main", "serve", *where],
+        return subprocess.Popen(
+            [sys.executable, "-m", "app.cli.main", *command],
             env={**os.environ, **told, "PYTHONPATH": path},
             stdout=(self.folder / "serve.log").open("ab"),
             stderr=subprocess.STDOUT,
             cwd=ROOT,
         )
-        self.wait_ready()
 
     def wait_ready(self) -> None:
         """Wait until the API answers that it is ready."""

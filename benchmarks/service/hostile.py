@@ -9,7 +9,6 @@ Run: python -m benchmarks.service.hostile [--json FILE]
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import tempfile
 import time
@@ -18,27 +17,15 @@ from typing import Any
 
 import httpx
 
-from app import inspect
 from app.api.children import reading
 from app.sandbox import SandboxError, call
 from app.settings import Settings
 from benchmarks.record import Record
 from benchmarks.service.server import running
-from solvers.errors import CertigapError
 from tests.app.hostile import MODEL, Hostile, corpus
 
 # What was asked of each refusal: seconds, and MB.
 SECONDS, MEGABYTES = 2.0, 512.0
-
-
-def peak(spec: dict[str, Any]) -> dict[str, Any]:
-    """Run in the child: read an upload, whatever comes of it, and tell the peak of this process in MB."""
-    told = "accepted"
-    try:
-        getattr(inspect, spec["function"])(spec)
-    except (CertigapError, MemoryError, Exception) as error:
-        told = type(error).__name__
-    return {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "told": told}
 
 
 def memory(upload: Hostile, folder: Path) -> float | None:
@@ -54,9 +41,9 @@ def memory(upload: Hostile, folder: Path) -> float | None:
     else:
         return None
     try:
-        found: dict[str, Any] = call("benchmarks.service.hostile:peak", spec, reading(Settings(), len(upload.content)))
-    except SandboxError:
-        return None
+        found: dict[str, Any] = call("benchmarks.service.peak:peak", spec, reading(Settings(), len(upload.content)))
+    except SandboxError as error:
+        raise RuntimeError(f"the memory of {upload.name} could not be measured: {error}") from error
     return float(found["megabytes"])
 
 

@@ -96,7 +96,7 @@ class BaseClient(Resource[Runner]):
             request["output_unit"] = output_unit
         if options:
             request["options"] = options
-        job = yield from Jobs.create.flow(self, request)
+        job = yield from Jobs.create.flow(self.jobs, request)
         job = yield from Jobs.wait.flow(self.jobs, job.id, timeout, progress)
         if job.status == "failed":
             raise JobFailedError(job)
@@ -107,14 +107,14 @@ class BaseClient(Resource[Runner]):
             return model.id
         if isinstance(model, str) and model.startswith("prx_") and not Path(model).exists():
             return model
-        return (yield from Proxies.upload.flow(self, model, manifest)).id
+        return (yield from Proxies.upload.flow(self.proxies, model, manifest)).id
 
     def _problem(self, case: Case) -> Flow[str]:
         if isinstance(case, Problem):
             return case.id
         if isinstance(case, str) and case.startswith("prb_"):
             return case
-        return (yield from Problems.create.flow(self, case)).id
+        return (yield from Problems.create.flow(self.problems, case)).id
 
 
 class Client(BaseClient[Sync]):

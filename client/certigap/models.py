@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -134,6 +134,7 @@ class Event(Answer):
 
     Attributes:
         seq: counts from 1 without holes.
+        at: when it was written.
         type: "status" or "progress".
         status: of a status event: what the job became.
         phase, seconds, counters: of a progress event: what runs, since when, and its counts.
@@ -141,6 +142,7 @@ class Event(Answer):
     """
 
     seq: int
+    at: datetime | None = None
     type: str
     status: str | None = None
     phase: str | None = None
@@ -192,9 +194,63 @@ class Solver(Answer):
     licence: str | None = None
 
 
-class Result(Answer):
+class _Open(Answer):
+    # Type checkers shall take any field.
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+
+class Result(_Open):
     """The result of a job; which fields there are depends on its kind."""
 
 
-class LayerAnswer(Answer):
-    """What an optimization layer answers, field by field as nested lists, one row a problem of the batch."""
+class LayerAnswer(_Open):
+    """What a layer answers, field by field as nested lists."""
+
+
+class QpSolution(Answer):
+    """Optima of a batch of quadratic programs; None in the rows of problems that have none.
+
+    Attributes:
+        status: of each problem: solved, infeasible, unbounded or max_iterations.
+        z: (batch, n) optimal points.
+        nu, lam: (batch, p) and (batch, m) multipliers of equalities and inequalities.
+        slack: (batch, m) h - Gz.
+        active: (batch, m) inequalities that hold with equality.
+        polished: (batch,) whether the point solves the equations of its active set.
+    """
+
+    status: Sequence[str]
+    z: Sequence[Sequence[float | None]]
+    nu: Sequence[Sequence[float | None]]
+    lam: Sequence[Sequence[float | None]]
+    slack: Sequence[Sequence[float | None]]
+    active: Sequence[Sequence[bool]]
+    polished: Sequence[bool]
+
+
+class QpGradients(QpSolution):
+    """Optima, and gradients by each parameter that was given, shaped like it."""
+
+    gradients: Mapping[str, Any]
+
+
+class IlpSolution(Answer):
+    """Optima of a batch of integer programs.
+
+    Attributes:
+        y: (batch, n) optimal points.
+        value: (batch,) optimal values; None where a program is infeasible.
+        feasible: (batch,).
+    """
+
+    y: Sequence[Sequence[float]]
+    value: Sequence[float | None]
+    feasible: Sequence[bool]
+
+
+class IlpGradients(Answer):
+    """Gradients by c, A and b, shaped like them; None where the method gives none."""
+
+    gradients: Mapping[str, Any]

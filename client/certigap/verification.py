@@ -25,6 +25,7 @@ class Verification(Resource[Runner]):
     def __init__(self, runner: Runner, job: Job) -> None:
         super().__init__(runner)
         self.job = job
+        self._jobs = Jobs(runner)
 
     @property
     def lower(self) -> float:
@@ -54,17 +55,17 @@ class Verification(Resource[Runner]):
     @operation
     def result(self) -> Flow[Result]:
         """Return all that the server stored of it; `witness` is the input that attains the lower bound."""
-        return (yield from Jobs.result.flow(self, self.job.id))
+        return (yield from Jobs.result.flow(self._jobs, self.job.id))
 
     @operation
     def certificate(self) -> Flow[dict[str, Any]]:
         """Return the certificate."""
-        return (yield from Jobs.certificate.flow(self, self.job.id))
+        return (yield from Jobs.certificate.flow(self._jobs, self.job.id))
 
     @operation
     def report(self) -> Flow[str]:
         """Return the report, as HTML."""
-        return (yield from Jobs.report.flow(self, self.job.id))
+        return (yield from Jobs.report.flow(self._jobs, self.job.id))
 
     @operation
     def save(self, folder: str | os.PathLike[str] = ".") -> Flow[tuple[Path, Path]]:
@@ -73,7 +74,7 @@ class Verification(Resource[Runner]):
         Returns:
             The two paths.
         """
-        return (yield from Jobs.save.flow(self, self.job.id, folder))
+        return (yield from Jobs.save.flow(self._jobs, self.job.id, folder))
 
     def __repr__(self) -> str:
         known = interval(self.lower, self.upper, self.unit)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,16 +12,15 @@ from benchmarks.service.harness import Postgres, postgres_programs
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres_server() -> Iterator[Postgres]:
     if postgres_programs() is None:
         pytest.skip("PostgreSQL's server is not installed")
-    # A server never runs as root: its user must be able to enter every folder above its own.
-    folder = tmp_path_factory.mktemp("postgres")
-    for parent in [folder, *folder.parents][:3]:
-        parent.chmod(0o755)
-    server = Postgres(folder / "data")
-    yield server
-    server.close()
+    # Not among pytest's own folders, which are closed to the server's user: it never runs as root.
+    with tempfile.TemporaryDirectory(prefix="certigap-postgres-") as folder:
+        Path(folder).chmod(0o755)
+        server = Postgres(Path(folder) / "data")
+        yield server
+        server.close()
 
 
 @pytest.fixture

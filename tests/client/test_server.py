@@ -8,10 +8,17 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 import certigap
 from app.cli.main import run
+from app.main import create_app
+from app.settings import Settings
+from app.store.database import open_database, session
+from app.store.keys import create_key
+from app.store.migrate import migrate
+from benchmarks.service.harness import Service, kill
 from certigap import Client, Event
 from problems.knapsack_instances import random_knapsack, write_knapsack
 from tests.shipped import FOLDER
@@ -51,8 +58,8 @@ def test_verify_in_one_call(
     assert found.certificate()["claim"]["upper"] == found.upper
     assert "<html" in report.read_text()
     result = found.result()
-    assert result.lower == found.lower  # type: ignore[attr-defined]
-    assert len(result.witness["input"]) == 57  # type: ignore[attr-defined]
+    assert result.lower == found.lower
+    assert len(result.witness["input"]) == 57
     assert run(["check", str(certificate), str(RAW), "--samples", "20"]) == 0
 
 
@@ -176,10 +183,10 @@ def test_many_wait_at_once_with_asyncio(server: str) -> None:
 
 def test_layers_and_solvers(client: Client) -> None:
     answer = client.layers.qp.solve(Q=[[2, 0], [0, 2]], q=[-2, -5], G=[[1, 1]], h=[1])
-    assert answer.status == ["solved"]  # type: ignore[attr-defined]
-    assert answer.z[0] == pytest.approx([-0.25, 1.25])  # type: ignore[attr-defined]
+    assert answer.status == ["solved"]
+    assert answer.z[0] == pytest.approx([-0.25, 1.25])
     pulled = client.layers.ilp.vjp(c=[-3, -5], A=[[2, 4]], b=[5], y=[[0, 1]], dy=[[1, -1]])
-    assert len(pulled.gradients["c"]) == 2  # type: ignore[attr-defined]
+    assert len(pulled.gradients["c"]) == 2
     assert "highs" in {solver.name for solver in client.solvers.list() if solver.available}
 
 
@@ -232,3 +239,47 @@ def test_a_mistake_gets_one_clear_sentence(
 def test_no_server_is_unavailable(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["jobs", "list", "--server", "http://127.0.0.1:9"]) == 69
     assert "certigap serve" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_follower_outlives_the_api(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    try:
+        service.start()
+        with Client(service.url) as client:
+            proxy = client.proxies.upload(HARD).id
+            options: certigap.Options = {"time_limit": 15, "samples": 0}
+            job = client.jobs.create({"kind": "verify", "proxy": proxy, "u": WIDE, "options": options})
+            seen = []
+            for event in client.jobs.events(job.id):
+                seen.append(event)
+                if len(seen) in (3, 6):
+                    kill(service.part("api"))
+            assert [event.seq for event in seen] == list(range(1, len(seen) + 1))
+            assert len(seen) > 6
+            assert seen[-1].ends
+            assert client.jobs.get(job.id).termination == "time_limit"
+    finally:
+        service.close()
+
+
+def test_keys_are_sent_and_asked_for(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, keys="on")
+    migrate(settings.database)
+    engine = open_database(settings.database)
+    with session(engine) as s, s.begin():
+        _, key = create_key(s, "alice")
+    engine.dispose()
+    app = create_app(settings)
+
+    async def list_jobs(key: str | None) -> list[certigap.Job]:
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            certigap.AsyncClient("http://s", key, transport=transport) as client,
+        ):
+            return [job async for job in client.jobs.list()]
+
+    assert asyncio.run(list_jobs(key)) == []
+    with pytest.raises(certigap.AuthenticationError, match="Authorization: Bearer"):
+        asyncio.run(list_jobs("cg_wrong"))

@@ -35,6 +35,15 @@ PROBLEM = {
     "created_at": "2026-11-22T12:00:00Z",
 }
 DONE = job("succeeded", verdict="certified", termination="optimal")
+SOLVED = {
+    "status": ["solved"],
+    "z": [[0.5]],
+    "nu": [[]],
+    "lam": [[]],
+    "slack": [[]],
+    "active": [[]],
+    "polished": [True],
+}
 CERTIFICATE = b'{"schema": "certigap.certificate/1",  "claim": 1}'
 
 
@@ -188,15 +197,16 @@ def test_a_mistake_is_told_before_anything_is_sent(both: Both, do: Any) -> None:
 def test_layers_take_arrays_and_lists(both: Both) -> None:
     import numpy as np
 
-    script = Script({"POST /v1/layers/qp:solve": [httpx.Response(200, json={"z": [[0.5]], "status": ["solved"]})]})
+    script = Script({"POST /v1/layers/qp:solve": [httpx.Response(200, json=SOLVED)]})
     script.answers["POST /v1/layers/mip-value:vjp"] = [problem(504, "time_limit")]
     answer = both(script, lambda client: client.layers.qp.solve(Q=np.eye(1), q=[[-0.5]], A=None))
     assert answer.z == [[0.5]]
+    assert answer.status == ["solved"]
     assert json.loads(script.requests[0].content) == {"Q": [[1.0]], "q": [[-0.5]]}
     with pytest.raises(certigap.ServerError):
         both(script, lambda client: client.layers.mip_value.vjp(c=[1]), retries=0)
     with pytest.raises(UsageError, match="not finite"):
-        both(script, lambda client: client.layers.qp.solve(Q=[[math.nan]]))
+        both(script, lambda client: client.layers.qp.solve(Q=[[math.nan]], q=[0]))
 
 
 def test_both_clients_have_the_same_operations() -> None:

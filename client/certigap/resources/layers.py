@@ -1,59 +1,127 @@
 """Optimization layers over HTTP, for callers that cannot import the torch layers: batched and synchronous.
 
-Infeasible and unbounded problems are results, told by each row's status, not errors.
+Infeasible and unbounded problems are results, told by each row, not errors. Parameters are arrays or nested lists, each
+with a batch in front or shared by all problems; the server's `docs/qp-layer.md` and `docs/ilp-layer.md` say more.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, TypeAlias, TypeVar
 
 from certigap.flow import Flow, Request
-from certigap.models import LayerAnswer
+from certigap.models import (
+    Answer,
+    IlpGradients,
+    IlpSolution,
+    LayerAnswer,
+    QpGradients,
+    QpSolution,
+)
 from certigap.operation import Resource, Runner, operation
 
-
-@runtime_checkable
-class Array(Protocol):
-    """What numpy, torch and their like have."""
-
-    def tolist(self) -> Any:
-        """Return nested lists."""
+# A number, nested lists of them, or what has `tolist` such as an array of numpy or torch.
+Array: TypeAlias = Any
+Found = TypeVar("Found", bound=Answer)
 
 
-# Nested lists or arrays, and plain options.
-Parameter: TypeAlias = Any
+class _Layer(Resource[Runner]):
+    """What the layers share. Their methods raise:
+
+    UsageError: a number is not finite.
+    UnprocessableError: parameters do not fit, or the problem is not convex; TooLargeError: they are too large.
+    ServerError (504): the server's time for it is over.
+    """
+
+    def _call(self, path: str, parameters: Mapping[str, Array], model: type[Found]) -> Flow[Found]:
+        body = {name: _plain(value) for name, value in parameters.items() if value is not None}
+        return (yield from self.ask(Request("POST", f"/v1/layers/{path}", json=body), model))
 
 
-class Layer(Resource[Runner]):
-    """One layer: `client.layers.qp`, `.ilp` or `.mip_value`."""
-
-    def __init__(self, runner: Runner, name: str) -> None:
-        super().__init__(runner)
-        self._name = name
+class Qp(_Layer[Runner]):
+    """`client.layers.qp`: min 1/2 z'Qz + q'z subject to Az = b, Gz <= h."""
 
     @operation
-    def solve(self, /, **parameters: Parameter) -> Flow[LayerAnswer]:
-        """Solve a batch; parameters by the names of the torch layer, as arrays or nested lists.
+    def solve(
+        self,
+        Q: Array,
+        q: Array,
+        A: Array | None = None,
+        b: Array | None = None,
+        G: Array | None = None,
+        h: Array | None = None,
+    ) -> Flow[QpSolution]:
+        """Solve a batch of convex quadratic programs; Q (n, n), q (n,), A (p, n), b (p,), G (m, n), h (m,)."""
+        given = {"Q": Q, "q": q, "A": A, "b": b, "G": G, "h": h}
+        return (yield from self._call("qp:solve", given, QpSolution))
 
-        Raises:
-            UsageError: a number is not finite.
-            UnprocessableError: they do not fit or are not convex; TooLargeError: they are too large.
-            ServerError (504): the server's time for it is over.
+    @operation
+    def vjp(
+        self,
+        Q: Array,
+        q: Array,
+        A: Array | None = None,
+        b: Array | None = None,
+        G: Array | None = None,
+        h: Array | None = None,
+        *,
+        grad_z: Array,
+    ) -> Flow[QpGradients]:
+        """Solve, and pull a gradient by the solutions, (batch, n), back to every parameter that is given."""
+        given = {"Q": Q, "q": q, "A": A, "b": b, "G": G, "h": h, "grad_z": grad_z}
+        return (yield from self._call("qp:vjp", given, QpGradients))
+
+
+class Ilp(_Layer[Runner]):
+    """`client.layers.ilp`: min c'y subject to A y <= b over the integers y of a box, [0, 1] unless told."""
+
+    @operation
+    def solve(
+        self, c: Array, A: Array, b: Array, lower: Array | None = None, upper: Array | None = None
+    ) -> Flow[IlpSolution]:
+        """Solve a batch of integer linear programs; c (n,), A (m, n), b (m,), lower and upper (n,) or a number."""
+        given = {"c": c, "A": A, "b": b, "lower": lower, "upper": upper}
+        return (yield from self._call("ilp:solve", given, IlpSolution))
+
+    @operation
+    def vjp(
+        self,
+        c: Array,
+        A: Array,
+        b: Array,
+        lower: Array | None = None,
+        upper: Array | None = None,
+        *,
+        y: Array,
+        dy: Array,
+        gradient: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> Flow[IlpGradients]:
+        """Pull a gradient dy, (batch, n), by the solutions y, (batch, n), back to c, A and b.
+
+        Args:
+            c, A, b, lower, upper: as for `solve`.
+            y, dy: the solutions and the gradient.
+            gradient: which: {"kind": "comboptnet"}, {"kind": "blackbox", "scale": ...} or
+                {"kind": "perturbed", "spread": ..., "samples": ...}.
+            seed: of what is perturbed.
         """
-        return (yield from self._call("solve", parameters))
+        given = {"c": c, "A": A, "b": b, "lower": lower, "upper": upper, "y": y, "dy": dy}
+        return (yield from self._call("ilp:vjp", {**given, "gradient": gradient, "seed": seed}, IlpGradients))
+
+
+class MipValue(_Layer[Runner]):
+    """`client.layers.mip_value`: the optimal value of mixed-integer programs; parameters by the layer's own names."""
 
     @operation
-    def vjp(self, /, **parameters: Parameter) -> Flow[LayerAnswer]:
-        """Pull a gradient by the solution back to the parameters. Raises as `solve` does."""
-        return (yield from self._call("vjp", parameters))
+    def solve(self, /, **parameters: Array) -> Flow[LayerAnswer]:
+        """Return the optimal values of a batch."""
+        return (yield from self._call("mip-value:solve", parameters, LayerAnswer))
 
-    def _call(self, verb: str, parameters: dict[str, Parameter]) -> Flow[LayerAnswer]:
-        body = {
-            name: value.tolist() if isinstance(value, Array) else value
-            for name, value in parameters.items()
-            if value is not None
-        }
-        return (yield from self.ask(Request("POST", f"/v1/layers/{self._name}:{verb}", json=body), LayerAnswer))
+    @operation
+    def vjp(self, /, **parameters: Array) -> Flow[LayerAnswer]:
+        """Pull a gradient by the optimal values back to the parameters."""
+        return (yield from self._call("mip-value:vjp", parameters, LayerAnswer))
 
 
 class Layers(Resource[Runner]):
@@ -61,6 +129,10 @@ class Layers(Resource[Runner]):
 
     def __init__(self, runner: Runner) -> None:
         super().__init__(runner)
-        self.qp = Layer(runner, "qp")
-        self.ilp = Layer(runner, "ilp")
-        self.mip_value = Layer(runner, "mip-value")
+        self.qp = Qp(runner)
+        self.ilp = Ilp(runner)
+        self.mip_value = MipValue(runner)
+
+
+def _plain(value: Array) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value

@@ -10,9 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import delete
 
 from app.store import jobs
 from app.store.jobs import Ending
+from app.store.tables import JobEvent
 from benchmarks.service.server import START
 from tests.app.api.conftest import Api, World
 from tests.app.api.live import Live, live
@@ -88,6 +90,19 @@ def test_a_stream_of_an_ended_job_ends(world: World, alice: Api) -> None:
 def test_a_stream_of_a_waiting_job_ends_when_its_time_is_over(alice: Api) -> None:
     answer = alice.get(f"/v1/jobs/{alice.job()}/events")
     assert [event["data"]["status"] for event in read(iter(answer.text.split("\n")))] == ["queued"]
+
+
+def test_a_job_whose_events_have_expired_has_ended(world: World, alice: Api) -> None:
+    job = alice.job()
+    finish(world, job, progress(world, job, 1))
+    with world.write() as s:
+        s.execute(delete(JobEvent).where(JobEvent.job == job))
+    assert alice.get(f"/v1/jobs/{job}/events", params={"after": 0}).json() == {
+        "data": [],
+        "next_after": 0,
+        "ended": True,
+    }
+    assert list(read(iter(alice.get(f"/v1/jobs/{job}/events").text.split("\n")))) == []
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from proxies.layers.ilp import ilp_solve, ilp_vjp
+from proxies.layers.mip_value import MipOptions, mip_value_vjp
 from proxies.layers.qp import qp_vjp
 from tests.app.api.conftest import Api, serve
 
@@ -111,3 +112,31 @@ def test_size_and_time_are_bounded(tmp_path: Path) -> None:
         hard["b"][1] *= 2
         slow = world.alice.post("/v1/layers/ilp:solve", json=hard)
         assert (slow.status_code, slow.json()["code"]) == (504, "timed_out"), slow.text
+
+
+MIP: dict[str, Any] = {"c": [[3, 5], [1, 1]], "A": [[2, 4]], "b": [5]}
+
+
+def test_mip_values(alice: Api) -> None:
+    given = tensors(MIP)
+    grad = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    fixed = {"lower": 0.0, "upper": 3.0, "integer": True, "penalty": 10.0, "options": MipOptions(pieces=2)}
+    solution, gradients = mip_value_vjp(given, grad, **fixed)
+    body = {**MIP, "upper": 3, "penalty": 10, "pieces": 2}
+    solved = alice.post("/v1/layers/mip-value:solve", json=body).json()
+    pulled = alice.post("/v1/layers/mip-value:vjp", json={**body, "grad_value": grad.tolist()}).json()
+    assert solved["outcome"] == ["solved", "solved"]
+    assert solved["value"] == solution.value.tolist() == pulled["value"]
+    assert solved["x"] == solution.x.tolist()
+    assert solved["tied"] == solution.tied.tolist()
+    assert pulled["gradients"] == {name: value.tolist() for name, value in gradients.items()}
+
+
+def test_hard_rows_of_a_mip_value_may_be_infeasible(alice: Api) -> None:
+    rows = {"c": [1], "A": [[1], [-1]], "b": [1, 1], "upper": 3}
+    hard = alice.post("/v1/layers/mip-value:solve", json=rows).json()
+    assert (hard["outcome"], hard["value"]) == (["infeasible"], [None])
+    soft = alice.post("/v1/layers/mip-value:solve", json={**rows, "penalty": [None, 2]}).json()
+    assert (soft["outcome"], soft["value"]) == (["solved"], [1 + 2 * 2])
+    wrong = alice.post("/v1/layers/mip-value:solve", json={**rows, "b": [1]})
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "integer_program")
