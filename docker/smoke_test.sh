@@ -181,7 +181,8 @@ compose down --volumes > "$work/down.log" 2>&1
 compose up --detach postgres > "$work/up.log" 2>&1
 wait_until_healthy 1 postgres
 compose exec -T postgres pg_restore -U certigap -d certigap < "$work/certigap.dump"
-compose run --rm --no-deps -T --entrypoint tar api -C /data -x < "$work/blobs.tar"
+compose run --rm --no-deps -T --entrypoint tar api -C /data -x < "$work/blobs.tar" 2> "$work/run.log" ||
+  { cat "$work/run.log"; fail "blobs cannot be restored"; }
 start
 "$work/sdk/bin/python" "$here/smoke/drive.py" again "$work"
 say "all is well"
