@@ -87,25 +87,29 @@ class ChildDiedError(CertigapError, RuntimeError):
     """A job's process crashed or was killed; another attempt may do better."""
 
 
-def run_job(place: Place, job_id: str) -> None:
+def run_job(place: Place, job_id: str, workflow: str) -> None:
     """Work on a job until it has ended or is no longer this worker's.
 
     Args:
         place: of this worker.
         job_id: the job.
+        workflow: of the queue, that brought it here.
+
+    Raises:
+        OperationalError: the database stayed away; the job is then queued again, see `app.jobs.worker`.
     """
     reason = "its worker was lost"
     while True:
-        job = place.write(lambda s: jobs.begin(s, job_id, place.worker))
+        job = place.write(lambda s: jobs.begin(s, job_id, workflow, place.worker))
         if job is None:
             return
         number, log = job.attempt, logger.bind(job=job_id, attempt=job.attempt)
         ending: Ending | None
         try:
-            if job.attempt - job.first > place.settings.attempts:
-                ending = _failed("attempts_exhausted", f"{reason}, {place.settings.attempts} times in a row")
-            elif job.status == "canceling":
+            if job.status == "canceling":
                 ending = Ending("canceled", "cancelled")
+            elif job.attempt - job.first > place.settings.attempts:
+                ending = _failed("attempts_exhausted", f"{reason}, {place.settings.attempts} times in a row")
             else:
                 log.info("job started", kind=job.kind)
                 ending = _attempt(place, job)
@@ -117,6 +121,8 @@ def run_job(place: Place, job_id: str) -> None:
         except (OSError, BaseError) as error:
             log.error("storage", reason=str(error))
             ending = _failed("storage", f"its files could not be stored ({error}); free some space and resume the job")
+        except OperationalError:
+            raise
         except Exception as error:
             log.exception("defect")
             ending = _failed("defect", f"a defect of ours, please report it: {type(error).__name__}: {error}")

@@ -128,12 +128,12 @@ def resume(s: Session, job: Job) -> bool:
     return bool(changed)
 
 
-def begin(s: Session, job_id: str, worker: str) -> Job | None:
-    """Start the next attempt at a job; None where it has ended meanwhile."""
+def begin(s: Session, job_id: str, workflow: str | None, worker: str) -> Job | None:
+    """Start the next attempt at a job; None where it has ended meanwhile, or was queued again as another workflow."""
     changed = changes(
         s,
         update(Job)
-        .where(Job.id == job_id, Job.status.in_(ACTIVE))
+        .where(Job.id == job_id, Job.workflow == workflow, Job.status.in_(ACTIVE))
         .values(attempt=Job.attempt + 1, worker=worker, started_at=func.coalesce(Job.started_at, now())),
     )
     if not changed:
