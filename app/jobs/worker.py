@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import structlog
 from dbos import DBOS, DBOSClient, DBOSConfig
+from obstore.exceptions import BaseError
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -172,6 +173,8 @@ def _beat_until(stop: threading.Event, client: DBOSClient) -> None:
             if time.monotonic() - cleaned > CLEANING:
                 cleaned = time.monotonic()
                 _clean(client)
+        except BaseError as error:
+            logger.warning("old files stay for now", reason=str(error))
         except SQLAlchemyError as error:
             steady = 0
             logger.warning("no sign of life", reason=type(error).__name__)
