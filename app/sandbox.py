@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -237,19 +238,27 @@ def _child(pipe: Connection, target: str, spec: str, limits: Limits, log: str | 
         with lock:
             pipe.send_bytes(json.dumps(message, allow_nan=False).encode())
 
-    def hear() -> list[dict[str, Any]]:
-        heard = []
-        with contextlib.suppress(EOFError):
-            while pipe.poll():
+    heard: deque[dict[str, Any]] = deque()
+
+    def listen() -> None:
+        # At any time, also while the work says something long: else both sides could wait for the other one to listen.
+        with contextlib.suppress(EOFError, OSError):
+            while True:
                 heard.append(dict(json.loads(pipe.recv_bytes(LARGEST_MESSAGE))))
-        return heard
+
+    def hear() -> list[dict[str, Any]]:
+        return [heard.popleft() for _ in range(len(heard))]
 
     say({"started": os.getpid()})
     module, function = target.split(":")
     try:
         work = getattr(importlib.import_module(module), function)
         data = json.loads(spec)
-        result = work(data["call"]) if "call" in data else work(data, Channel(say, stop.is_set, hear))
+        if "call" in data:
+            result = work(data["call"])
+        else:
+            threading.Thread(target=listen, daemon=True).start()
+            result = work(data, Channel(say, stop.is_set, hear))
         last = {"result": result}
     except CertigapError as error:
         last = {"refused": {"kind": type(error).__name__, "message": str(error)}}

@@ -59,7 +59,7 @@ class Search:
         self._open: list[tuple[float, int, Node]] = []
         self._running: dict[int, Node] = {}
         self._uppers: dict[int, float] = {}
-        self._stuck: list[float] = []
+        self._stuck: dict[int, Node] = {}
         self._deaths: dict[int, int] = {}
         self._count = itertools.count()
         self._added: dict[int, Node] = {}
@@ -68,7 +68,7 @@ class Search:
     @property
     def upper(self) -> float:
         """What no input of the domain exceeds, as far as this search knows."""
-        parts = [self.closed, *self._stuck, *self._uppers.values()]
+        parts = [self.closed, *(node.upper for node in self._stuck.values()), *self._uppers.values()]
         if self._open:
             parts.append(-self._open[0][0])
         return max(parts)
@@ -102,8 +102,7 @@ class Search:
 
     def frontier(self) -> Frontier:
         """Return what is open now, after `run`."""
-        nodes = {number: node for _, number, node in self._open}
-        return Frontier(nodes, max([self.closed, *self._stuck]))
+        return Frontier({number: node for _, number, node in self._open} | self._stuck, self.closed)
 
     def _expand_here(self, budget: Budget) -> None:
         taken = self._pop()
@@ -150,6 +149,10 @@ class Search:
         return number
 
     def _enter(self, number: int, node: Node) -> None:
+        if node.bounds.cutoff is not None:
+            # Its bounds leave out inputs with smaller gaps. The witness that allowed this may not be known here: it may
+            # have been found elsewhere, or lost in an interruption.
+            self.closed = max(self.closed, node.bounds.cutoff)
         if node.upper <= self.task.goal(self.lower):
             self._close(number, node.upper)
         else:
@@ -199,18 +202,18 @@ class Search:
         node = self._running.pop(number)
         upper = self._uppers.pop(number)
         deaths = self._deaths.pop(number, 0) + 1
-        self._drop(number)
         if deaths >= MOST_DEATHS:
-            self._stuck.append(upper)
+            self._stuck[number] = replace(node, upper=upper)
             self.notes.append(f"a worker died {deaths} times on one part of the domain; that part stays open")
         else:
+            self._drop(number)
             self._deaths[self._push(replace(node, upper=upper))] = deaths
         self._tell_change()
 
     def _tell_change(self) -> None:
         if self.on_change is not None and (self._added or self._dropped):
             # What was left out so far lies below the goal of now, whatever a later search knows.
-            closed = max([self.closed, self.task.goal(self.lower), *self._stuck])
+            closed = max(self.closed, self.task.goal(self.lower))
             self.on_change(Change(self._added, self._dropped, closed))
         self._added, self._dropped = {}, []
 

@@ -38,8 +38,8 @@ def collect(s: Session, job: Job) -> list[dict[str, Any]]:
 
 
 def recall(s: Session, job: Job) -> None:
-    """Forget all parts of a job: nobody waits for them any more."""
-    s.execute(delete(SearchPart).where(SearchPart.job == job.id))
+    """Forget the parts of a job's attempt, and of earlier ones: nobody waits for them any more."""
+    s.execute(delete(SearchPart).where(SearchPart.job == job.id, SearchPart.attempt <= job.attempt))
 
 
 def wanted(s: Session, job_id: str, attempt: int, number: int) -> dict[str, Any] | None:

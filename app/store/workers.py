@@ -40,6 +40,11 @@ def silent(s: Session, seconds: float) -> list[str]:
     return list(s.scalars(select(Worker.id).where(Worker.seen_at < _clock(s) - seconds)))
 
 
+def names(s: Session) -> Sequence[str]:
+    """Return all workers."""
+    return s.scalars(select(Worker.id)).all()
+
+
 def cores_beside(s: Session, name: str) -> int:
     """Return the cores of all other workers together."""
     return s.scalar(select(func.coalesce(func.sum(Worker.cores), 0)).where(Worker.id != name)) or 0

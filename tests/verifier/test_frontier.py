@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from encoding.bounds import Bounds
 from tests.shipped import shipped
 from verifier.attack import AttackOptions
+from verifier.budget import Budget
 from verifier.frontier import Change, Frontier
 from verifier.node import Node
 from verifier.options import VerifyOptions
+from verifier.pool import Said
 from verifier.result import Event, Termination, Verdict
+from verifier.search import Search
 from verifier.verify import verify
 
 OPTIONS = VerifyOptions(tolerance=1e-2, effort=5, rounds=1, time_limit=120, attack=AttackOptions(rounds=1, seconds=0.5))
@@ -88,3 +94,50 @@ def test_a_lost_witness_does_not_shrink_the_upper_bound(loaded) -> None:
     )
     assert forgetful.upper >= whole.lower
     assert all(event.upper >= whole.lower for event in events)
+
+
+class DeadlyPool:
+    """Workers that die on every part."""
+
+    idle = 1
+
+    def __init__(self, task: object, workers: int) -> None:
+        self.taken: list[int] = []
+
+    def raise_lower(self, lower: float) -> None: ...
+
+    def start(self, number: int, node: Node, seconds: float) -> None:
+        self.taken.append(number)
+
+    def listen(self, seconds: float) -> list[Said]:
+        taken, self.taken = self.taken, []
+        return [Said(number, died=True) for number in taken]
+
+    def close(self) -> None: ...
+
+
+def search_of(lower: float, **more: Any) -> Search:
+    task = SimpleNamespace(goal=lambda gap: max(gap, 1.0), options=VerifyOptions(workers=2))
+    return Search(cast(Any, task), lower, lambda latent: lower, lambda upper, counters: None, **more)
+
+
+def test_what_a_cutoff_left_out_counts_where_its_witness_is_unknown() -> None:
+    """The worker that tightened this part knew of a gap of 5; whoever takes it on may not, and closes it below 5."""
+    node = Node(Bounds({}, cutoff=5.0), upper=2.0)
+    search = search_of(lower=3.0)
+    search.run(Frontier({0: node}), Budget(60), lambda: False)
+    assert search.finished
+    assert search.upper == 5.0
+    assert search.frontier().closed == 5.0
+
+
+def test_a_part_that_kills_its_workers_is_open_for_a_later_search() -> None:
+    store = Store()
+    parts = {number: Node(Bounds({}), upper=7.0 + number) for number in (1, 2)}
+    store.hear(Change(parts))
+    search = search_of(lower=3.0, on_change=store.hear, make_pool=DeadlyPool)
+    search.run(Frontier(parts), Budget(60), lambda: False)
+    assert not search.finished
+    assert search.upper == 9.0
+    assert sorted(node.upper for node in store.frontier(np.inf, None).nodes.values()) == [8.0, 9.0]
+    assert store.closed < 7.0

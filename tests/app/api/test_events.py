@@ -14,7 +14,7 @@ from sqlalchemy import delete
 
 from app.store import jobs
 from app.store.jobs import Ending
-from app.store.tables import JobEvent
+from app.store.tables import Job, JobEvent
 from benchmarks.service.server import START
 from tests.app.api.conftest import Api, World
 from tests.app.api.live import Live, live
@@ -35,7 +35,7 @@ def read(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
 def progress(world: World, job: str, count: int, upper: float = 9.0) -> int:
     """Have a worker begin a job and tell of progress; return the attempt."""
     with world.write() as s:
-        begun = jobs.begin(s, job, "worker")
+        begun = jobs.begin(s, job, s.get_one(Job, job).workflow, "worker")
         assert begun is not None
         for k in range(count):
             jobs.tell(s, job, begun.attempt, {"type": "progress", "phase": "search", "seconds": k}, k, upper - k, "$/h")

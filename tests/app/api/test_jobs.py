@@ -27,7 +27,7 @@ def queued(world: World, job: str) -> int:
 def end(world: World, job: str, **ending: Any) -> None:
     """End a job as a worker does."""
     with world.write() as s:
-        begun = jobs.begin(s, job, "worker")
+        begun = jobs.begin(s, job, s.get_one(Job, job).workflow, "worker")
         assert begun is not None
         jobs.tell(s, job, begun.attempt, {"type": "progress", "phase": "search"}, 1.0, 2.0, "$/h")
         assert jobs.finish(s, job, begun.attempt, Ending(**{"status": "succeeded", **ending}))
@@ -193,7 +193,7 @@ class TestCancelAndResume:
     def test_a_running_job_is_asked_to_end(self, world: World, alice: Api) -> None:
         job = alice.job()
         with world.write() as s:
-            jobs.begin(s, job, "worker")
+            jobs.begin(s, job, s.get_one(Job, job).workflow, "worker")
         first, again = (alice.post(f"/v1/jobs/{job}:cancel") for _ in range(2))
         assert (first.status_code, again.status_code) == (202, 200)
         assert first.json()["status"] == again.json()["status"] == "canceling"

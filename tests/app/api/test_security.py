@@ -17,6 +17,7 @@ from app.store import jobs
 from app.store.jobs import Ending
 from app.store.keys import create_key, revoke_key
 from app.store.migrate import migrate
+from app.store.tables import Job, Tenant
 from tests.app.api.conftest import KNAPSACK, Api, World, serve
 
 OPEN = {"/healthz", "/readyz", "/metrics"}
@@ -71,7 +72,7 @@ def owned(world: World) -> dict[str, str]:
     alice, job = world.alice, world.alice.job()
     names = {part: world.state.blobs.put(alice.tenant, b"{}") for part in ("result", "certificate", "report")}
     with world.write() as s:
-        begun = jobs.begin(s, job, "worker")
+        begun = jobs.begin(s, job, s.get_one(Job, job).workflow, "worker")
         assert begun is not None
         jobs.finish(s, job, begun.attempt, Ending("canceled", "cancelled", **names))
     return {"proxy": alice.proxy(), "problem": alice.problem(), "job": job}
@@ -131,7 +132,6 @@ def test_requests_are_counted_by_key(tmp_path: Path) -> None:
 
 
 def test_a_tenant_may_have_limits_of_its_own(tmp_path: Path) -> None:
-    from app.store.tables import Tenant
 
     with serve(tmp_path) as world:
         with world.write() as s:

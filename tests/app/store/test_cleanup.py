@@ -28,7 +28,7 @@ def engine(tmp_path: Path) -> Engine:
 def _ended(engine: Engine, blobs: Blobs, days_ago: float, result: bytes) -> str:
     with session(engine) as s, s.begin():
         job = jobs.create(s, DEFAULT_TENANT, VerifyJob(kind="verify", proxy="prx_1"), "cpu")
-        jobs.begin(s, job.id, "worker")
+        jobs.begin(s, job.id, job.workflow, "worker")
         name = blobs.put(DEFAULT_TENANT, result)
         assert jobs.finish(s, job.id, 1, jobs.Ending("succeeded", "optimal", "certified", result=name))
         s.get_one(Job, job.id).finished_at = now() - days_ago * DAY
