@@ -46,6 +46,8 @@ PATIENCE = 600.0
 # Files a child may have open: pipes to its own workers among them.
 OPEN_FILES = 4096
 LOG = "log.txt"
+# There where a GPU can be used; torch, which knows better, is not loaded here.
+GPU = Path("/dev/nvidiactl")
 # What the last message of a child has one of.
 LAST = {"result", "refused", "memory", "defect"}
 _FILES = {"result": "result.json", "certificate": "certificate.json", "report": "report.html"}
@@ -158,7 +160,7 @@ def run_part(place: Place, job_id: str, attempt: int, number: int) -> None:
 
 
 def _limits(settings: Settings) -> Limits:
-    return Limits(math.inf, settings.job_memory, settings.file_size, OPEN_FILES)
+    return Limits(math.inf, settings.job_memory, settings.file_size, OPEN_FILES, gpu=GPU.exists())
 
 
 def _attempt(place: Place, job: Job) -> Ending | None:
