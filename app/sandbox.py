@@ -48,12 +48,15 @@ class Limits:
         memory: bytes beyond what a fresh child has.
         file_size: bytes of the largest file it may write.
         files: open files.
+        gpu: whether it may use a GPU, whose driver reserves far more addresses than it uses: then `memory` limits what
+            it writes to, and not its addresses.
     """
 
     seconds: float = 10.0
     memory: int = 512 * 2**20
     file_size: int = 2**20
     files: int = 256
+    gpu: bool = False
 
 
 class SandboxError(CertigapError):
@@ -287,10 +290,11 @@ def _redirect(log: str | None) -> None:
 
 
 def _limit(limits: Limits) -> None:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    size = pages * resource.getpagesize() + limits.memory
+    # Pages of addresses, and of data and stack.
+    pages = [int(count) for count in Path("/proc/self/statm").read_text(encoding="ascii").split()]
+    used = pages[5 if limits.gpu else 0] * resource.getpagesize()
     chosen = {
-        resource.RLIMIT_AS: size,
+        resource.RLIMIT_DATA if limits.gpu else resource.RLIMIT_AS: used + limits.memory,
         resource.RLIMIT_FSIZE: limits.file_size,
         resource.RLIMIT_NOFILE: limits.files,
         resource.RLIMIT_CORE: 0,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
+
 from encoding.layers import Style
 from problems.parametric import ParametricProblem
 from solvers.errors import CertigapError
@@ -79,8 +81,12 @@ class VerifyOptions:
         """Refuse what cannot be asked of a problem, before any work is done.
 
         Raises:
-            OptionsError: the problem has no formulation of this name.
+            OptionsError: the problem has no formulation of this name, or this machine no such device.
         """
+        if (self.attack.device or "").startswith("cuda") and not torch.cuda.is_available():
+            raise OptionsError(
+                "the attack was to run on a GPU, but none can be used here; choose the device cpu or auto"
+            )
         if self.formulation == "bilevel" and not problem.convex:
             raise OptionsError(
                 f"a {problem.kind} problem has no bilevel formulation, which needs the optimality conditions of a "

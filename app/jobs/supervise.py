@@ -9,7 +9,6 @@ import json
 import math
 import re
 import signal
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import NoResultFound, OperationalError
 from sqlalchemy.orm import Session
 
+from app.folders import work_folder
 from app.jobs import spread
 from app.jobs.requests import most_seconds
 from app.sandbox import Child, Limits, SandboxError, outcome
@@ -46,6 +46,8 @@ PATIENCE = 600.0
 # Files a child may have open: pipes to its own workers among them.
 OPEN_FILES = 4096
 LOG = "log.txt"
+# There where a GPU can be used; torch, which knows better, is not loaded here.
+GPU = Path("/dev/nvidiactl")
 # What the last message of a child has one of.
 LAST = {"result", "refused", "memory", "defect"}
 _FILES = {"result": "result.json", "certificate": "certificate.json", "report": "report.html"}
@@ -140,9 +142,9 @@ def run_part(place: Place, job_id: str, attempt: int, number: int) -> None:
     given = place.write(lambda s: spread.wanted(s, job_id, attempt, number))
     if given is None:
         return
-    with tempfile.TemporaryDirectory(prefix="certigap-part-") as name:
-        spec = place.write(lambda s: {**_spec(s, place, s.get_one(Job, job_id), Path(name)), "part": given})
-        child = Child("app.jobs.parts:run", spec, _limits(place.settings), Path(name) / LOG)
+    with work_folder() as folder:
+        spec = place.write(lambda s: {**_spec(s, place, s.get_one(Job, job_id), folder), "part": given})
+        child = Child("app.jobs.parts:run", spec, _limits(place.settings), folder / LOG)
         deadline = time.monotonic() + given["seconds"] + spread.PATIENCE
         try:
             while time.monotonic() < deadline:
@@ -158,17 +160,17 @@ def run_part(place: Place, job_id: str, attempt: int, number: int) -> None:
 
 
 def _limits(settings: Settings) -> Limits:
-    return Limits(math.inf, settings.job_memory, settings.file_size, OPEN_FILES)
+    return Limits(math.inf, settings.job_memory, settings.file_size, OPEN_FILES, gpu=GPU.exists())
 
 
 def _attempt(place: Place, job: Job) -> Ending | None:
-    with tempfile.TemporaryDirectory(prefix="certigap-job-") as name:
+    with work_folder() as folder:
         try:
-            spec = place.write(lambda s: _spec(s, place, job, Path(name)))
+            spec = place.write(lambda s: _spec(s, place, job, folder))
         except (FileNotFoundError, NoResultFound) as error:
             logger.error("file missing", job=job.id, reason=str(error))
             return _failed("file_missing", "its model or case file is gone from the service; upload it again")
-        return _Attempt(place, job, Path(name), spec).run()
+        return _Attempt(place, job, folder, spec).run()
 
 
 def _failed(code: str, message: str) -> Ending:

@@ -17,6 +17,7 @@ from obstore.exceptions import BaseError
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.folders import drop_left
 from app.jobs.queue import (
     APPLICATION_VERSION,
     PART_WORKFLOW,
@@ -100,6 +101,7 @@ def work(settings: Settings, stop: threading.Event) -> None:
         WorkerError: the database cannot be used.
     """
     global _place
+    drop_left()
     warm_up(*PRELOAD)
     name = workers.new_name(settings.slot)
     engine = open_database(settings.database)

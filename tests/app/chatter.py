@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import time
 from typing import Any
 
@@ -19,3 +20,14 @@ def both_talk(spec: dict[str, Any], channel: Channel) -> int:
         heard += len(channel.hear())
         time.sleep(0.01)
     return heard
+
+
+def write_to(spec: dict[str, Any]) -> int:
+    """Write to so many bytes of memory."""
+    return len(bytearray(spec["bytes"]))
+
+
+def reserve(spec: dict[str, Any]) -> int:
+    """Reserve so many addresses that nothing can be written to, as a GPU's driver does."""
+    with mmap.mmap(-1, spec["bytes"], flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0) as reserved:
+        return len(reserved)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
-from app.sandbox import Child, Limits, outcome
+import pytest
+
+from app.sandbox import Child, Limits, SandboxError, SandboxMemoryError, call, outcome
 from tests.app.chatter import LONG
 
 
@@ -31,3 +34,18 @@ def test_both_sides_may_talk_at_once() -> None:
     assert not stuck, "both wait for the other one to listen"
     assert [len(message["text"]) for message in found[:-1]] == [len(LONG)] * 4
     assert outcome(found[-1]) == 4
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_memory_is_limited(gpu: bool) -> None:
+    limits = Limits(seconds=60, memory=2**26, gpu=gpu)
+    assert call("tests.app.chatter:write_to", {"bytes": 2**20}, limits) == 2**20
+    with pytest.raises(SandboxMemoryError):
+        call("tests.app.chatter:write_to", {"bytes": 2**27}, limits)
+
+
+def test_with_a_gpu_addresses_alone_cost_nothing() -> None:
+    spec, limits = {"bytes": 2**33}, Limits(seconds=60, memory=2**26)
+    assert call("tests.app.chatter:reserve", spec, replace(limits, gpu=True)) == 2**33
+    with pytest.raises(SandboxError):
+        call("tests.app.chatter:reserve", spec, limits)

@@ -180,6 +180,12 @@ def test_senseless_options_are_refused(wrong: dict[str, float]) -> None:
         VerifyOptions(**wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(OptionsError, match="GPU"):
+        run("knapsack-10", 0.01, attack=AttackOptions(device="cuda"))
+
+
 def test_a_threshold_is_never_certified_above_itself() -> None:
     result = run("dcopf-case57-raw", 0.2, threshold=5876.3, tolerance=0.6, time_limit=2.0)
     assert result.verdict is not Verdict.CERTIFIED or result.upper <= 5876.3

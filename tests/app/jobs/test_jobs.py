@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -158,6 +160,17 @@ def test_what_is_killed_loses_nothing(client: httpx.Client, service: Service, kn
     _check_story(client, job)
     if part == "child":
         assert "SIGKILL" in client.get(f"/v1/jobs/{job}/log").text
+
+
+def test_told_to_end_from_outside_is_not_cancelled(client: httpx.Client, service: Service, knapsack: str) -> None:
+    """As when a machine shuts down and every process of it is told."""
+    job = submit(client, "verify", knapsack, **LONG)
+    job_until(client, job, lambda row: _searched(client, job))
+    for child in service.part("child"):
+        os.kill(child, signal.SIGTERM)
+    row = ended(client, job)
+    assert (row["status"], row["verdict"]) == ("succeeded", "certified")
+    assert "from outside" in client.get(f"/v1/jobs/{job}/log").text
 
 
 def test_a_job_whose_process_always_dies_is_given_up(client: httpx.Client, service: Service, knapsack: str) -> None:

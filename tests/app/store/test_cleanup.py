@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 
 from app.jobs.queue import open_queue
 from app.jobs.requests import VerifyJob
@@ -15,7 +15,7 @@ from app.store.cleanup import DAY, expire, forget_workflows
 from app.store.database import now, open_database, session
 from app.store.keys import DEFAULT_TENANT
 from app.store.migrate import migrate
-from app.store.tables import Job
+from app.store.tables import Job, SearchPart
 
 
 @pytest.fixture
@@ -51,6 +51,35 @@ def test_only_old_results_that_nobody_else_has_are_dropped(engine: Engine, tmp_p
         assert jobs.events_after(s, old, 0) == []
         assert len(jobs.events_after(s, young, 0)) == 3
     assert not any(path.read_bytes() == b"old" for path in (tmp_path / "blobs").rglob("*") if path.is_file())
+
+
+def test_of_a_job_that_failed_long_ago_only_its_row_stays(engine: Engine, tmp_path: Path) -> None:
+    blobs = Blobs((tmp_path / "blobs").as_uri())
+    with session(engine) as s, s.begin():
+        job = jobs.create(s, DEFAULT_TENANT, VerifyJob(kind="verify", proxy="prx_1"), "cpu").id
+        jobs.begin(s, job, None, "worker")
+        s.add(SearchPart(job=job, attempt=1, number=1, given={}, created_at=now()))
+        jobs.log(s, job, "what it said")
+        assert jobs.finish(s, job, 1, jobs.Ending("failed", "error", error={"code": "memory", "message": "too large"}))
+        assert s.scalar(select(func.count()).select_from(SearchPart)) == 0
+        assert expire(s, blobs, 90) == 0
+        s.get_one(Job, job).finished_at = now() - 100 * DAY
+        s.flush()
+        assert expire(s, blobs, 90) == 1
+        assert jobs.events_after(s, job, 0) == []
+        assert jobs.read_log(s, job, 0) == ""
+        assert s.get_one(Job, job).error is not None
+        assert expire(s, blobs, 90) == 0
+
+
+def test_a_sweep_knows_its_points_among_its_events(engine: Engine) -> None:
+    with session(engine) as s, s.begin():
+        job = jobs.create(s, DEFAULT_TENANT, VerifyJob(kind="verify", proxy="prx_1"), "cpu").id
+        jobs.begin(s, job, None, "worker")
+        for u in (0.1, 0.2):
+            jobs.tell(s, job, 1, {"type": "progress", "phase": "search"})
+            jobs.tell(s, job, 1, {"type": "point", "phase": "sweep", "point": {"u": u}})
+        assert jobs.points(s, job) == [{"u": 0.1}, {"u": 0.2}]
 
 
 def test_a_queue_without_old_workflows_forgets_none(engine: Engine) -> None:
