@@ -184,6 +184,12 @@ def test_processes_give_what_one_gives() -> None:
     shared.close()
 
 
+def test_another_solver_gives_the_same_values() -> None:
+    parts = random_parts(11, 3)
+    other = mip_value_solve(*parts, *BOX, MipOptions(solver="pyomo:appsi_highs"))
+    torch.testing.assert_close(other.value, mip_value_solve(*parts, *BOX).value)
+
+
 def test_float32_is_answered_in_float32() -> None:
     parts = [part.float().requires_grad_() for part in random_parts(7, 3)]
     value = MipValue(*BOX)(*parts).value
