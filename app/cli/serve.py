@@ -153,6 +153,12 @@ class _Supervisor:
             "--no-access-log",
             "--log-level",
             "warning",
+            # Manifests in headers may have 64 kB.
+            "--h11-max-incomplete-event-size",
+            "131072",
+            # Who follows a job takes up the stream again: nobody waits for it to end.
+            "--timeout-graceful-shutdown",
+            "3",
             *listen,
         ]
         # Nobody else has this folder, so a worker of the same slot that came before is dead.

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -122,4 +121,5 @@ def test_scripts_are_well_formed(path: Path) -> None:
 
 
 def test_the_driver_is_python_of_today() -> None:
-    subprocess.run([sys.executable, "-m", "py_compile", str(DOCKER / "smoke" / "drive.py")], check=True)
+    path = DOCKER / "smoke" / "drive.py"
+    compile(path.read_text(encoding="utf-8"), path, "exec")
