@@ -113,6 +113,7 @@ def resume(s: Session, job: Job) -> bool:
         .values(
             status="queued",
             termination=None,
+            verdict=None,
             error=None,
             cancel_at=None,
             finished_at=None,
