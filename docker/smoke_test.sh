@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the image, runs docker/compose.yaml with two workers, drives a real verification through the SDK, looks at what
-# the containers may do, stops and starts everything, and removes what it made.
+# the containers may do, stops and starts everything, restores a backup, and removes what it made.
 #
 #     docker/smoke_test.sh       exit code 0: all is well; 77: skipped, as no container can run here; else: a defect
 #
@@ -12,7 +12,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
-base=$(sed -n 's/^FROM //p' "$here/Dockerfile")
+base=$(sed -n 's/^FROM \([^ ]*\)$/\1/p' "$here/Dockerfile")
 postgres=$(sed -n 's/.*POSTGRES_IMAGE:-\(.*\)}.*/\1/p' "$here/compose.yaml")
 project=certigap-smoke
 image=certigap-server:smoke
@@ -89,21 +89,23 @@ host_options() {
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
+# wait_until_healthy COUNT SERVICE...
 wait_until_healthy() {
-  local ids states
+  local count=$1 states
+  shift
   for _ in $(seq 120); do
-    ids=$(compose ps --quiet postgres api worker)
-    states=$(docker inspect --format '{{.State.Health.Status}}' $ids | sort | uniq -c | xargs)
-    [ "$states" != "4 healthy" ] || return 0
+    states=$(compose ps --quiet "$@" | xargs docker inspect --format '{{.State.Health.Status}}' 2>&1 | sort | uniq -c |
+      xargs) || true
+    [ "$states" != "$count healthy" ] || return 0
     sleep 2
   done
-  fail "after four minutes the four containers are: $states"
+  fail "after four minutes the $count containers of $* are: $states"
 }
 
 start() {
   up=1
   compose up --detach --no-build --scale worker=2 > "$work/up.log" 2>&1 || { cat "$work/up.log"; fail "compose up"; }
-  wait_until_healthy
+  wait_until_healthy 4 postgres api worker
 }
 
 look_at() {
@@ -161,14 +163,26 @@ done
 say "a verification through the SDK"
 python3 -m venv "$work/sdk"
 cp -r "$root/client" "$work/client"
-"$work/sdk/bin/pip" install --quiet --constraint "$root/constraints.txt" "$work/client"
+"$work/sdk/bin/pip" install --quiet --quiet --constraint "$root/constraints.txt" "$work/client"
 export CERTIGAP_SERVER=http://$address
 CERTIGAP_API_KEY=$(compose exec -T api certigap keys create)
 export CERTIGAP_API_KEY
 timeout 600 "$work/sdk/bin/python" "$here/smoke/drive.py" verify "$root/benchmarks/proxies/knapsack-10.safetensors" "$work"
 
 say "stopping and starting everything"
-compose down > /dev/null 2>&1
+compose down > "$work/down.log" 2>&1
+start
+"$work/sdk/bin/python" "$here/smoke/drive.py" again "$work"
+
+say "a backup, everything lost, and restored"
+compose exec -T postgres pg_dump -U certigap -Fc certigap > "$work/certigap.dump"
+compose exec -T api tar -C /data -c blobs > "$work/blobs.tar"
+compose down --volumes > "$work/down.log" 2>&1
+compose up --detach postgres > "$work/up.log" 2>&1
+wait_until_healthy 1 postgres
+compose exec -T postgres pg_restore -U certigap -d certigap < "$work/certigap.dump"
+compose run --rm --no-deps -T --entrypoint tar api -C /data -x < "$work/blobs.tar" 2> "$work/run.log" ||
+  { cat "$work/run.log"; fail "blobs cannot be restored"; }
 start
 "$work/sdk/bin/python" "$here/smoke/drive.py" again "$work"
 say "all is well"

@@ -57,7 +57,7 @@ def save_network(
 
     Args:
         path: ends in `.onnx` or `.safetensors`.
-        network: affine, ReLU and clamp layers.
+        network: affine, ReLU, clamp and sign layers.
         manifest: goes into the file.
         single: store float32; every number must be exactly a float32.
 

@@ -13,7 +13,7 @@ from proxies.layers import Layer
 from proxies.manifest import Manifest, parse_manifest
 from proxies.onnx_constants import FOLDED, LARGEST_RANK, Step, fold, shown, tensor_array
 from proxies.onnx_layout import Array, Shape, input_layout
-from proxies.onnx_nodes import OPERATORS, TWO_SIDED, contracted
+from proxies.onnx_nodes import ON_TRUTH, OPERATORS, TWO_SIDED, contracted
 from proxies.onnx_scan import DAMAGED, LARGEST_DEPTH, LARGEST_ELEMENTS, scan
 from proxies.onnx_write import MANIFEST_KEY, write_onnx
 
@@ -22,6 +22,8 @@ __all__ = ["read_onnx", "write_onnx"]
 T = TypeVar("T")
 
 _LISTED = 20  # Operators, and nodes of each, that one error names.
+_TRUTH = "the truth values of a comparison"
+_CHOOSE = "choose between two constants by them (Where), or cast them to numbers"
 
 
 def read_onnx(data: bytes, source: str) -> tuple[list[Layer], Manifest | None]:
@@ -77,6 +79,8 @@ def _read_graph(graph: GraphProto) -> list[Layer]:
     elements = 0
     for step in steps:
         before = layers[-1] if layers else None
+        if layout.truth and step.node.op_type not in ON_TRUTH:
+            raise ModelFileError(f"uses {_TRUTH} in {shown(step.node.name)} ({step.node.op_type}); {_CHOOSE}")
         layout = _at(step, OPERATORS[step.node.op_type], step, layout, layers)
         if layers and layers[-1] is not before:
             elements += sum(value.numel() for value in layers[-1].state_dict().values())
@@ -84,6 +88,8 @@ def _read_graph(graph: GraphProto) -> list[Layer]:
             raise ModelFileError(f"has more than {LARGEST_ELEMENTS} weights, the most that can be encoded")
         if len(layers) > LARGEST_DEPTH:
             raise ModelFileError(f"has more than {LARGEST_DEPTH} layers, the most that can be encoded")
+    if layout.truth:
+        raise ModelFileError(f"writes {_TRUTH}; {_CHOOSE}")
     return layers
 
 

@@ -26,10 +26,12 @@ class Layout:
     Attributes:
         shape: the sizes; None for a batch of any size.
         batch: the axis of the samples, with only axes of size 1 before it; None where it is one sample.
+        truth: whether the values are what a comparison gave, held as 1 for true and -1 for false.
     """
 
     shape: Shape
     batch: int | None
+    truth: bool = False
 
     @property
     def sample(self) -> tuple[int, ...]:

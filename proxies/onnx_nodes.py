@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,9 +11,10 @@ from onnx import TensorProto
 from torch import Tensor
 
 from proxies.errors import ModelFileError
-from proxies.layers import Affine, Clamp, Layer, Relu
+from proxies.layers import Affine, Clamp, Layer, Relu, Sign
 from proxies.onnx_constants import Step
 from proxies.onnx_layout import Array, Layout
+from proxies.onnx_scan import LARGEST_ELEMENTS
 
 Handler = Callable[[Step, Layout, list[Layer]], Layout]
 
@@ -138,6 +140,50 @@ def _relu(step: Step, layout: Layout, layers: list[Layer]) -> Layout:
     return layout
 
 
+def _sign(step: Step, layout: Layout, layers: list[Layer]) -> Layout:
+    """ONNX's sign of 0 is 0: half the difference of two sign layers, of the data and of its negative."""
+    if 4 * layout.width**2 > LARGEST_ELEMENTS:
+        raise ModelFileError("takes the sign of too many values; compare them with 0 (GreaterOrEqual, Where) instead")
+    eye, zero = np.eye(layout.width), np.zeros(layout.width)
+    _add_affine(layers, np.concatenate([eye, -eye]), np.concatenate([zero, zero]))
+    layers.append(Sign())
+    _add_affine(layers, np.concatenate([eye, -eye], axis=1) / 2, zero)
+    return layout
+
+
+def _compare(step: Step, layout: Layout, layers: list[Layer]) -> Layout:
+    """Compare the data with a constant: true is a sign of 1, of the difference that is not negative where it holds."""
+    constant, after = _constant_operand(step, layout)
+    operator = step.node.op_type if step.data == 0 else _MIRRORED[step.node.op_type]
+    if operator in ("LessOrEqual", "Greater"):
+        _add_affine(layers, -np.ones(constant.size), constant)
+    elif constant.any():
+        _add_affine(layers, np.ones(constant.size), -constant)
+    layers.append(Sign())
+    if operator in ("Less", "Greater"):
+        _add_affine(layers, -np.ones(constant.size), np.zeros(constant.size))
+    return replace(after, truth=True)
+
+
+# What an operator is when its two inputs change places.
+_MIRRORED = {
+    "GreaterOrEqual": "LessOrEqual",
+    "LessOrEqual": "GreaterOrEqual",
+    "Greater": "Less",
+    "Less": "Greater",
+}
+
+
+def _where(step: Step, layout: Layout, layers: list[Layer]) -> Layout:
+    if not layout.truth:
+        raise ModelFileError("chooses by values that no comparison of the data with a constant gave")
+    yes, after = layout.spread(_real(step.operand(1), "a constant second input"))
+    no, last = after.spread(_real(step.operand(2), "a constant third input"))
+    if np.any(yes != 1) or np.any(no != -1):
+        _add_affine(layers, (yes - no) / 2, (yes + no) / 2)
+    return replace(last, truth=False)
+
+
 def _add_clamp(layers: list[Layer], lower: Array, upper: Array) -> None:
     if np.any(lower > upper):
         raise ModelFileError("has a lower limit above its upper one; correct the limits")
@@ -207,7 +253,9 @@ def _dropout(step: Step, layout: Layout, layers: list[Layer]) -> Layout:
 def _cast(step: Step, layout: Layout, layers: list[Layer]) -> Layout:
     if step.integer("to", 0) not in _FLOATS:
         raise ModelFileError("rounds the data to another type; export the network in float32 or float64")
-    return layout
+    if layout.truth:
+        _add_affine(layers, np.full(layout.width, 0.5), np.full(layout.width, 0.5))
+    return replace(layout, truth=False)
 
 
 def _reshape(step: Step, layout: Layout, layers: list[Layer]) -> Layout:
@@ -243,18 +291,27 @@ OPERATORS: dict[str, Handler] = {
     "Dropout": _dropout,
     "Flatten": _flatten,
     "Gemm": _gemm,
+    "Greater": _compare,
+    "GreaterOrEqual": _compare,
     "Identity": _same,
+    "Less": _compare,
+    "LessOrEqual": _compare,
     "MatMul": _matmul,
     "Max": _max,
     "Min": _min,
     "Mul": _mul,
     "Relu": _relu,
     "Reshape": _reshape,
+    "Sign": _sign,
     "Squeeze": _squeeze,
     "Sub": _sub,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
+    "Where": _where,
 }
 
+# What may be done with the truth values of a comparison.
+ON_TRUTH = {"Cast", "Identity", "Where"}
+
 # The operators whose second input may be the data, and the first one a constant.
-TWO_SIDED = {"Add", "Div", "Gemm", "MatMul", "Max", "Min", "Mul", "Sub"}
+TWO_SIDED = {"Add", "Div", "Gemm", "MatMul", "Max", "Min", "Mul", "Sub", *_MIRRORED}

@@ -12,7 +12,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from proxies.errors import ModelFileError
-from proxies.layers import Affine, Clamp, Layer, Relu
+from proxies.layers import Affine, Clamp, Layer, Relu, Sign
 from proxies.manifest import Manifest
 
 MANIFEST_KEY = "certigap"
@@ -24,7 +24,7 @@ def write_onnx(network: Sequence[Layer], manifest: Manifest, *, single: bool = F
     """Return the network as the bytes of an ONNX file that reads (batch, n_in) and writes (batch, n_out).
 
     Args:
-        network: affine, ReLU and clamp layers.
+        network: affine, ReLU, clamp and sign layers.
         manifest: goes into the file's metadata.
         single: store float32, which most runtimes are fastest with; every number must be exactly a float32.
 
@@ -35,7 +35,7 @@ def write_onnx(network: Sequence[Layer], manifest: Manifest, *, single: bool = F
     for layer in network:
         graph.add(layer)
     graph.node("Identity", output="output")
-    sized = [layer for layer in network if not isinstance(layer, Relu)]
+    sized = [layer for layer in network if not isinstance(layer, (Relu, Sign))]
     reads = _sizes(sized[0])[1] if sized else "n"
     writes = _sizes(sized[-1])[0] if sized else "n"
     made = helper.make_graph(
@@ -100,6 +100,13 @@ class _Graph:
     @add.register
     def _(self, layer: Relu) -> None:
         self.node("Relu")
+
+    @add.register
+    def _(self, layer: Sign) -> None:
+        # ONNX's own Sign is 0 at 0.
+        one = torch.ones((), dtype=torch.float64)
+        self.node("GreaterOrEqual", (one - one,))
+        self.node("Where", (one, -one))
 
     @add.register
     def _(self, layer: Clamp) -> None:

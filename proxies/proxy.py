@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from problems.domain import Domain
 from proxies.errors import ProxyError
-from proxies.layers import Affine, Layer
+from proxies.layers import Affine, Layer, Sign
+from proxies.layers.sign import off_ties
 from proxies.manifest import Manifest
 
 
@@ -75,7 +76,8 @@ def latent_layers(proxy: Proxy, domain: Domain) -> list[Layer]:
     """Return layers that compute the same decision from the domain's latent vector w instead of x = T w + t.
 
     Adjacent affine layers become one (in float64), so that the first one maps w straight to the first
-    pre-activations and correlation between the inputs is kept exactly.
+    pre-activations and correlation between the inputs is kept exactly. Between two sign layers an affine one is moved
+    off its ties (see `off_ties`): a model of signs holds both of them at 0.
     """
     matrix = torch.as_tensor(domain.matrix.toarray())
     shift = torch.as_tensor(domain.shift)
@@ -87,6 +89,10 @@ def latent_layers(proxy: Proxy, domain: Domain) -> list[Layer]:
                 fused[-1] = Affine(_times(layer, last.matrix), layer(last.bias[None], shift)[0])
             elif isinstance(layer, Layer):
                 fused.append(layer.on_latent(matrix, shift))
+        for k in range(1, len(fused) - 1):
+            layer = fused[k]
+            if isinstance(fused[k - 1], Sign) and isinstance(layer, Affine) and isinstance(fused[k + 1], Sign):
+                fused[k] = Affine(*off_ties(layer.matrix, layer.bias))
     return fused
 
 

@@ -12,15 +12,15 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from proxies.errors import ModelFileError
-from proxies.layers import Affine, Clamp, Layer, Relu
+from proxies.layers import Affine, Clamp, Layer, Relu, Sign
 from proxies.manifest import Manifest, parse_manifest
 from proxies.onnx_scan import LARGEST_DEPTH
 
 # A header of this size describes far more tensors than any network we can encode has.
 LARGEST_HEADER = 1_000_000
 _LENGTH = 8  # Bytes of the header's length, little endian, at the start of the file.
-_KINDS = {"affine": Affine, "clamp": Clamp, "relu": Relu}
-_TENSORS = {"affine": ("weight", "bias"), "clamp": ("lower", "upper"), "relu": ()}
+_KINDS = {"affine": Affine, "clamp": Clamp, "relu": Relu, "sign": Sign}
+_TENSORS = {"affine": ("weight", "bias"), "clamp": ("lower", "upper"), "relu": (), "sign": ()}
 
 
 def write_safetensors(network: Sequence[Layer], manifest: Manifest, *, single: bool = False) -> bytes:

@@ -1,4 +1,4 @@
-"""How unstable the ReLUs of a proxy are over a domain, as a term that training can lower.
+"""How unstable the ReLUs and signs of a proxy are over a domain, as a term that training can lower.
 
 Source: Xiao et al. 2019, eq. (5).
 """
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from problems.domain import Domain
-from proxies.layers import Affine, Relu
+from proxies.layers import Affine, Relu, Sign
 from proxies.proxy import Proxy
 
 
 def instability(proxy: Proxy, domain: Domain) -> Tensor:
-    """Return the mean over ReLUs of -tanh(1 + l u), with l, u by intervals over the latent box; -1 when all are stable.
+    """Return the mean over units of -tanh(1 + l u), with l, u by intervals over the latent box; -1 when all are stable.
 
     Source: Xiao et al. 2019, eq. (5).
     """
@@ -32,11 +32,11 @@ def instability(proxy: Proxy, domain: Domain) -> Tensor:
                 weight = layer.weight[:, None] * weight if layer.weight.ndim == 1 else layer.weight @ weight
             else:
                 spread = spread @ layer.matrix.abs().T
-        elif isinstance(layer, Relu):
+        elif isinstance(layer, (Relu, Sign)):
             spread = weight.abs() @ radius if spread is None else spread
             low, high = middle - spread, middle + spread
             terms.append(-torch.tanh(1 + low * high).mean())
-            low, high = torch.relu(low), torch.relu(high)
+            low, high = layer(low, low), layer(high, high)
             middle, spread = (low + high) / 2, (high - low) / 2
         else:
             break

@@ -16,6 +16,7 @@ from torch import Tensor
 from problems.knapsack import Knapsack
 from proxies.knapsack import knapsack_manifest, knapsack_proxy
 from proxies.layers import Affine, Layer
+from proxies.layers.binarized import WeightValues, binarized_perceptron
 from proxies.layers.sort_repair import Greedy
 from proxies.proxy import Proxy
 from proxies.training import OnCheck, TrainingOptions, TrainingReport, diagonal, exact, fit, perceptron
@@ -32,6 +33,7 @@ def train_knapsack(
     greedy: Greedy = "prefix",
     made_by: str = "",
     on_check: OnCheck | None = None,
+    binarized: WeightValues | None = None,
 ) -> tuple[Proxy, TrainingReport]:
     """Train a knapsack proxy and return it in float64; its report validates the root of the mean squared distance.
 
@@ -46,6 +48,7 @@ def train_knapsack(
         greedy: the rule of the repair.
         made_by: the command, for the manifest.
         on_check: progress.
+        binarized: signs instead of ReLUs, behind hidden weights of these values only; see `binarized_perceptron`.
     """
     torch.manual_seed(options.seed)
     manifest = knapsack_manifest(problem, greedy, made_by)
@@ -53,8 +56,11 @@ def train_knapsack(
     spread = _or_one(options.u * ratio)
     nominal = torch.as_tensor(problem.nominal)
     width = _or_one(options.u * nominal)
-    middle = perceptron(problem.input_size, options.hidden, problem.items)
-    _open(middle)
+    if binarized is None:
+        middle = perceptron(problem.input_size, options.hidden, problem.items)
+        _open(middle)
+    else:
+        middle = binarized_perceptron(problem.input_size, options.hidden, problem.items, binarized)
     network = [diagonal(1 / width, -nominal / width), *middle, diagonal(spread, ratio)]
     proxy = knapsack_proxy(network, manifest, problem).float()
     goal = _Distance(torch.as_tensor(problem.weights).float(), _importance(problem, ratio, spread, distance).float())
@@ -106,7 +112,7 @@ class _Distance:
     def loss(self, proxy: Proxy, x: Tensor) -> Tensor:
         scores = x
         for layer in proxy.network:
-            scores = layer(scores, x)
+            scores = layer.climbable(scores, x)
         return (self.importance * (scores - x[:, :-1] / self.weights)).square().mean().sqrt()
 
     def validation(self, proxy: Proxy, x: Tensor) -> Tensor:

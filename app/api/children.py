@@ -19,8 +19,9 @@ from app.sandbox import (
 )
 from app.settings import Settings
 
-# Seconds that a request waits for its turn.
-PATIENCE = 30.0
+# Seconds that a request waits for its turn, and how many may wait for each that runs: each of them holds a thread, and
+# some threads must be left for everything else.
+PATIENCE, WAITING = 30.0, 4
 # Bytes that reading a small file may take beyond a fresh child's, and times its size that a large one may: the most
 # that was measured of honest files is 23 MB, and 9.4 times the size of an ONNX file in float32.
 SMALL_FILE, TIMES_ITS_SIZE = 2**26, 12
@@ -33,27 +34,31 @@ def reading(settings: Settings, size: int) -> Limits:
 
 
 class Children:
-    """Runs at most `most` children at once; who comes later waits for a turn."""
+    """Runs at most `most` children at once; who comes later waits for a turn, unless many do already."""
 
     def __init__(self, most: int) -> None:
         self._turns = threading.BoundedSemaphore(most)
+        self._places = threading.BoundedSemaphore((1 + WAITING) * most)
 
     def call(self, target: str, spec: dict[str, Any], limits: Limits) -> dict[str, Any]:
         """Return what `target` makes of `spec`; see `app.sandbox.call`.
 
         Raises:
-            Refusal: 503, no turn came in time.
+            Refusal: 503, too many wait, or no turn came in time.
             SandboxError: as `app.sandbox.call`.
         """
-        if not self._turns.acquire(timeout=PATIENCE):
-            raise Refusal(
-                503, "busy", "the service is busy with other requests; try again", headers={"Retry-After": "5"}
-            )
+        if not self._places.acquire(blocking=False):
+            raise _busy()
         try:
-            found: dict[str, Any] = call(target, spec, limits)
-            return found
+            if not self._turns.acquire(timeout=PATIENCE):
+                raise _busy()
+            try:
+                found: dict[str, Any] = call(target, spec, limits)
+                return found
+            finally:
+                self._turns.release()
         finally:
-            self._turns.release()
+            self._places.release()
 
     def read(self, target: str, spec: dict[str, Any], limits: Limits) -> dict[str, Any]:
         """Return what `target` makes of a caller's file.
@@ -70,6 +75,10 @@ class Children:
         except SandboxDiedError as error:
             _log.error("a file broke its reader", target=target, error=str(error))
             raise Refusal(422, "unreadable", "the file is damaged in a way that breaks its reader") from error
+
+
+def _busy() -> Refusal:
+    return Refusal(503, "busy", "the service is busy with other requests; try again", headers={"Retry-After": "5"})
 
 
 def refusal_code(kind: str) -> str:

@@ -15,6 +15,7 @@ from obstore.exceptions import BaseError as StorageError
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 MEDIA_TYPE = "application/problem+json"
@@ -72,7 +73,7 @@ def not_found(what: str) -> Refusal:
 
 def refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI descriptions of an operation's refusals, and of those that any operation may give."""
-    every = sorted({*statuses, 401, 429, 500, 503})
+    every = sorted({*statuses, 401, 403, 429, 500, 503})
     return {
         status: {
             "description": HTTPStatus(status).phrase,
@@ -111,6 +112,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(SQLAlchemyError, _store)
     app.add_exception_handler(StorageError, _store)
     app.add_exception_handler(OSError, _store)
+    app.add_exception_handler(ClientDisconnect, _gone)
 
 
 def request_id(request: Request) -> str:
@@ -175,6 +177,10 @@ def pointer(place: Sequence[int | str], body: Any) -> str:
             continue
         path += "/" + str(part).replace("~", "~0").replace("/", "~1")
     return path
+
+
+def _gone(request: Request, error: Exception) -> JSONResponse:
+    return render(request_id(request), 400, "disconnected", "the body broke off; nobody is left to hear this")
 
 
 def _store(request: Request, error: Exception) -> JSONResponse:

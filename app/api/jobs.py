@@ -21,7 +21,7 @@ from app.api.pages import decode, encode
 from app.api.state import Service, State, Who, allowance, too_many
 from app.api.strict import StrictRoute
 from app.jobs.queue import enqueue
-from app.jobs.requests import JobRequest, TrainJob, queue_of
+from app.jobs.requests import AnyJob, TrainJob, queue_of
 from app.store import idempotency, jobs, objects
 from app.store.database import reading, session
 from app.store.keys import Caller
@@ -56,7 +56,7 @@ _CHANGED: dict[int | str, dict[str, Any]] = {
     },
 )
 async def create(
-    body: Annotated[JobRequest, Body(openapi_examples=_EXAMPLES)],
+    body: Annotated[AnyJob, Body(discriminator="kind", openapi_examples=_EXAMPLES)],
     response: Response,
     service: Service,
     who: Who,

@@ -24,6 +24,9 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+# Digits of a Content-Length; no body is that long.
+_LONGEST_LENGTH = 18
+_METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE"}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger(__name__)
 
@@ -98,7 +101,9 @@ class Around:
         route = getattr(scope.get("route"), "path_format", "none")
         service = getattr(scope["app"].state, "service", None) if "app" in scope else None
         if service is not None:
-            service.metrics.answered(scope["method"], route, status, seconds)
+            # A caller may make up methods, but no new series.
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            service.metrics.answered(method, route, status, seconds)
 
 
 def _add_headers(message: Message, request_id: str) -> None:
@@ -113,7 +118,7 @@ def _refuse(headers: Headers, request_id: str, most: int) -> ASGIApp | None:
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         return render(request_id, 415, "compressed_body", "bodies may not be compressed; send it as it is")
     length = headers.get("content-length", "0")
-    if length.isascii() and length.isdigit() and int(length) > most:
+    if length.isascii() and length.isdigit() and (len(length) > _LONGEST_LENGTH or int(length) > most):
         error = BodyTooLargeError(most)
         return render(request_id, 413, "too_large", error.detail, headers={"Connection": "close"})
     return None

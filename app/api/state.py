@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -18,12 +19,14 @@ from app.api.children import Children
 from app.api.errors import Refusal
 from app.api.metrics import Metrics
 from app.api.watch import Watch
-from app.settings import Settings
+from app.settings import LOOPBACK, Settings
 from app.store.blobs import Blobs
 from app.store.database import now, reading
 from app.store.keys import DEFAULT_TENANT, Caller, who
 
 _DEFAULT = Caller(DEFAULT_TENANT, DEFAULT_TENANT, {})
+# A name or address, and a port.
+_HOST = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^:\[\]]*)(?::\d+)?")
 _bearer = HTTPBearer(auto_error=False, description="An API key: cg_ID_SECRET, from `certigap keys create`.")
 
 
@@ -71,9 +74,12 @@ def caller(request: Request, key: Annotated[HTTPAuthorizationCredentials | None,
     """Return who calls, by the key in the request.
 
     Raises:
-        Refusal: 401 without a valid key where keys are on, 429 after too many requests.
+        Refusal: 401 without a valid key where keys are on, 403 to a page of another site where they are off, 429
+            after too many requests.
     """
     state = state_of(request)
+    if not state.settings.asks_for_keys:
+        _refuse_pages(request, state.settings)
     found: Caller | None = _DEFAULT
     if state.settings.asks_for_keys:
         with reading(state.engine) as s:
@@ -86,6 +92,18 @@ def caller(request: Request, key: Annotated[HTTPAuthorizationCredentials | None,
         wait = state.rates.get_window_stats(allowed, found.rate).reset_time
         raise too_many("rate_limited", f"more than {allowed.amount} requests in a minute; wait", _seconds_until(wait))
     return found
+
+
+def _refuse_pages(request: Request, settings: Settings) -> None:
+    """Refuse a browser that acts for a page of another site, which must not use a service that asks for no key.
+
+    Such a page has its own name resolve to this machine, or sends what needs no permission first.
+    """
+    host = _HOST.fullmatch(request.headers.get("host", ""))
+    foreign = settings.host in LOOPBACK and (host is None or host[1].strip("[]").lower() not in LOOPBACK)
+    if foreign or request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        detail = "without keys, this service answers programs of its own machine only, and no page of another site"
+        raise Refusal(403, "foreign_page", detail)
 
 
 def allowance(caller: Caller, settings: Settings, name: str) -> float:

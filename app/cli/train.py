@@ -21,6 +21,7 @@ from problems.interval import Vector
 from problems.knapsack import Knapsack
 from problems.knapsack_instances import random_knapsack, read_knapsack
 from proxies.files import save_network
+from proxies.layers.binarized import WeightValues
 from proxies.layers.sort_repair import Greedy
 from proxies.manifest import DcOpfSpec
 from proxies.training import OnCheck, TrainingOptions, TrainingReport
@@ -80,6 +81,10 @@ def knapsack(
     greedy: Annotated[
         Greedy, typer.Option(help="At an item that does not fit: stop (prefix), or try the next (skip).")
     ] = "prefix",
+    binarized: Annotated[
+        WeightValues | None,
+        typer.Option(help="Sign units, and hidden weights of -1 and 1 only (binary), or also 0 (ternary)."),
+    ] = None,
     stability: Stability = 0.0,
     l1: L1 = 0.0,
     batch: Batch = 256,
@@ -91,7 +96,7 @@ def knapsack(
     problem = _instance(instance, items, seed)
     options = _options(hidden, u, stability, l1, steps, batch, minutes, seed)
     with _progress(problem.name, options, lambda error: f"distance {error:.4g}") as on_check:
-        proxy, report = train_knapsack(problem, options, distance, greedy, _command(), on_check)
+        proxy, report = train_knapsack(problem, options, distance, greedy, _command(), on_check, binarized)
     save_network(output, proxy.network, proxy.manifest, single=True)
     gaps = sampled_gaps(proxy, problem, problem.domain(options.u), samples, seed=seed + 1, relative=True)
     _say(report, f"{distance} distance to value/weight {report.best:.4g}", gaps, output, u)

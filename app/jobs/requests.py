@@ -110,9 +110,8 @@ class TrainJob(_Body):
     priority: int = Field(0, ge=0, le=1000, description="Smaller goes first.")
 
 
-JobRequest = Annotated[
-    VerifyJob | AttackJob | BoundsJob | EvaluateJob | SweepJob | TrainJob, Field(discriminator="kind")
-]
+AnyJob = VerifyJob | AttackJob | BoundsJob | EvaluateJob | SweepJob | TrainJob
+JobRequest = Annotated[AnyJob, Field(discriminator="kind")]
 
 
 def queue_of(request: Any) -> Queue:

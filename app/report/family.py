@@ -59,9 +59,11 @@ def worst_case(problem: ParametricProblem, proxy: Proxy, domain: Domain, witness
 def network_in_words(proxy: Proxy) -> str:
     """Describe the network before the repair layers by its hidden layers."""
     kinds = [type(layer).__name__ for layer in proxy.layers]
-    hidden = [size for kind, size in zip(kinds, proxy.sizes[1:]) if kind == "Relu"]
-    shape = f"{' and '.join(str(size) for size in hidden)} hidden ReLU units" if hidden else "no hidden units"
-    return f"a network with {shape}"
+    told = []
+    for name, word in (("Relu", "ReLU"), ("Sign", "sign")):
+        hidden = [str(size) for kind, size in zip(kinds, proxy.sizes[1:]) if kind == name]
+        told += [f"{' and '.join(hidden)} hidden {word} units"] if hidden else []
+    return f"a network with {' and '.join(told) or 'no hidden units'}"
 
 
 def input_range(domain: Domain) -> Interval:

@@ -3,7 +3,7 @@
 # its ReLUs on one side, `centred` centres it and is not (the hard kind). Knapsack proxies always centre it: the plain
 # ones are trained with that term and the paper's loss, `focused` ones (and those of 200 and 500 items, which pack no
 # more than a fixed order otherwise) with a loss that orders the items near the critical one better, `free` ones
-# without that term (both harder to verify).
+# without that term (both harder to verify), `binarized` ones have sign units and hidden weights of -1 and 1.
 set -euo pipefail
 cd "$(dirname "$0")"
 for n in 57 118 300; do
@@ -29,3 +29,5 @@ for n in 50 80; do
         -o "knapsack-$n-focused.safetensors"
 done
 certigap train knapsack --items 50 --steps 12000 --minutes 60 --seed 1 -o knapsack-50-free.safetensors
+certigap train knapsack --items 10 --hidden 16,16 --binarized binary --steps 12000 --minutes 60 --seed 1 \
+    -o knapsack-10-binarized.safetensors

@@ -25,7 +25,7 @@ from benchmarks.service.harness import Postgres, Service, kill, submit, upload
 # Jobs that are kept waiting or running; seconds between two kills; seconds for all to end after the last one.
 WAITING, PAUSE, END = 3, (0.5, 4.0), 900.0
 # A search of some seconds and many parts, and one that ends at once.
-LONG = {"u": 0.2, "options": {"tolerance": 1e-2, "effort": 5, "rounds": 1, "attack_seconds": 0.5, "samples": 10}}
+LONG = {"u": 0.2, "options": {"tolerance": 1e-2, "effort": 20, "rounds": 1, "attack_seconds": 0.5, "samples": 10}}
 SHORT = {"u": 0.01, "options": {"samples": 10}}
 
 
@@ -34,10 +34,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=60.0, help="kill no more after this long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    found = run(arguments.database, arguments.kills, arguments.seed)
+    found = run(arguments.database, arguments.kills, arguments.minutes, arguments.seed)
     for name, value in found.items():
         print(f"{name:28} {value}")
     record = Record(arguments.json, {"kills": arguments.kills, "seed": arguments.seed}, ["database"])
@@ -45,7 +46,7 @@ def main() -> None:
     record.add(found)
 
 
-def run(database: str, kills: int, seed: int) -> dict[str, Any]:
+def run(database: str, kills: int, minutes: float, seed: int) -> dict[str, Any]:
     """Kill so many times, let all jobs end, and return what was lost."""
     choose = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="certigap-kills-") as name:
@@ -55,21 +56,23 @@ def run(database: str, kills: int, seed: int) -> dict[str, Any]:
         service = Service(Path(name) / "data", "" if postgres is None else postgres.url, settings=settings)
         service.start()
         try:
-            return _run(service, postgres, kills, choose)
+            return _run(service, postgres, kills, time.monotonic() + 60 * minutes, choose)
         finally:
             service.close()
             if postgres is not None:
                 postgres.close()
 
 
-def _run(service: Service, postgres: Postgres | None, kills: int, choose: random.Random) -> dict[str, Any]:
+def _run(
+    service: Service, postgres: Postgres | None, kills: int, until: float, choose: random.Random
+) -> dict[str, Any]:
     client = httpx.Client(base_url=service.url, timeout=60, transport=httpx.HTTPTransport(retries=3))
     proxy = upload(client, "knapsack-10")
     jobs: list[str] = []
     targets = ["child", "worker", "api"] + (["database"] if postgres is not None else [])
     done = dict.fromkeys(targets, 0)
     moments: list[float] = []
-    while sum(done.values()) < kills:
+    while sum(done.values()) < kills and time.monotonic() < until:
         _fill(client, proxy, jobs, choose)
         time.sleep(choose.uniform(*PAUSE))
         target = choose.choice(targets)

@@ -194,19 +194,13 @@ class Solver(Answer):
     licence: str | None = None
 
 
-class _Open(Answer):
+class Result(Answer):
+    """The result of a job; which fields there are depends on its kind."""
+
     # Type checkers shall take any field.
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
-
-
-class Result(_Open):
-    """The result of a job; which fields there are depends on its kind."""
-
-
-class LayerAnswer(_Open):
-    """What a layer answers, field by field as nested lists."""
 
 
 class QpSolution(Answer):
@@ -252,5 +246,33 @@ class IlpSolution(Answer):
 
 class IlpGradients(Answer):
     """Gradients by c, A and b, shaped like them; None where the method gives none."""
+
+    gradients: Mapping[str, Any]
+
+
+class MipValues(Answer):
+    """Optimal values of a batch of mixed-integer programs; None where one is infinite or unknown.
+
+    Attributes:
+        outcome: of each program, such as solved, infeasible or unbounded.
+        value: (batch,) the value, or the soft minimum where asked.
+        lower, upper: (batch,) the minimum lies between them.
+        x, y: (batch, n) and (batch, m) the best point, and the multipliers of its piece.
+        shortfall: (batch, m) by how much the rows are missed at x.
+        margin: (batch,) value of the second best assignment less that of the best; None where it is not known.
+    """
+
+    outcome: Sequence[str]
+    value: Sequence[float | None]
+    lower: Sequence[float | None]
+    upper: Sequence[float | None]
+    x: Sequence[Sequence[float | None]]
+    y: Sequence[Sequence[float | None]]
+    shortfall: Sequence[Sequence[float | None]]
+    margin: Sequence[float | None]
+
+
+class MipGradients(MipValues):
+    """Values, and gradients by c, A and b, shaped like them."""
 
     gradients: Mapping[str, Any]

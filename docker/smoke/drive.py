@@ -1,7 +1,7 @@
 """Drives a running service through the SDK: upload, verify, certificate, check, and a layer's call.
 
     drive.py verify PROXY FOLDER     verifies, and keeps the certificate in FOLDER
-    drive.py again FOLDER            finds the same certificate, after the service was stopped and started
+    drive.py again FOLDER            finds the same certificate, with the same key, whatever was done to the service
 
 The server and the key are in CERTIGAP_SERVER and CERTIGAP_API_KEY.
 """
@@ -34,7 +34,8 @@ def verify(proxy: str, folder: str) -> None:
         forged = {**certificate, "claim": {**certificate["claim"], "upper": certificate["claim"]["lower"] / 2}}
         _expect(not client.certificates.check(forged).holds, "a forged certificate is found out")
         _expect("<html" in found.report(), "there is a report")
-        # The only code that is compiled when it is first used, and wants a folder to keep that in.
+    # The only code that is compiled when it is first used: calls time out until all of it is, on a slow machine.
+    with Client(retries=8) as client:
         best = client.layers.ilp.solve(c=[-3, -5], A=[[2, 4]], b=[5]).model_dump()
         _expect(best["value"] == [-5], "a layer's call is answered: the best of two items is the second")
     Path(folder, "job").write_text(found.job.id, encoding="utf-8")
@@ -46,7 +47,7 @@ def again(folder: str) -> None:
     kept = json.loads(Path(folder, "certificate.json").read_text(encoding="utf-8"))
     with Client() as client:
         found = client.jobs.certificate(Path(folder, "job").read_text(encoding="utf-8"))
-    _expect(found == kept, "the certificate is there after a restart")
+    _expect(found == kept, "the certificate is still there, and the key still opens")
 
 
 def _status_of_a_wrong_key() -> int:

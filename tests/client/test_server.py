@@ -187,6 +187,13 @@ def test_layers_and_solvers(client: Client) -> None:
     assert answer.z[0] == pytest.approx([-0.25, 1.25])
     pulled = client.layers.ilp.vjp(c=[-3, -5], A=[[2, 4]], b=[5], y=[[0, 1]], dy=[[1, -1]])
     assert len(pulled.gradients["c"]) == 2
+    asked = {"integer": [True, False], "upper": 5.0, "penalty": 10.0}
+    values = client.layers.mip_value.solve([2, 3], [[1, 1]], [1.5], **asked)
+    assert values.outcome == ["solved"]
+    # min 2a + 3b + 10 s with a + b + s >= 1.5, a whole: a = 1, b = 0.5 costs 3.5.
+    assert values.value == pytest.approx([3.5])
+    slopes = client.layers.mip_value.vjp([2, 3], [[1, 1]], [1.5], **asked, grad_value=[1.0]).gradients
+    assert slopes["c"] == pytest.approx([1.0, 0.5])
     assert "highs" in {solver.name for solver in client.solvers.list() if solver.available}
 
 

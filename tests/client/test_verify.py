@@ -203,8 +203,11 @@ def test_layers_take_arrays_and_lists(both: Both) -> None:
     assert answer.z == [[0.5]]
     assert answer.status == ["solved"]
     assert json.loads(script.requests[0].content) == {"Q": [[1.0]], "q": [[-0.5]]}
+    asked = {"upper": np.array([3.0, 2.0]), "penalty": np.array([math.inf]), "grad_value": [1.0]}
     with pytest.raises(certigap.ServerError):
-        both(script, lambda client: client.layers.mip_value.vjp(c=[1]), retries=0)
+        both(script, lambda client: client.layers.mip_value.vjp([1, 2], [[1, 1]], [1], **asked), retries=0)
+    body = json.loads(script.requests[-1].content)
+    assert (body["lower"], body["upper"], body["penalty"]) == (0.0, [3.0, 2.0], [None])
     with pytest.raises(UsageError, match="not finite"):
         both(script, lambda client: client.layers.qp.solve(Q=[[math.nan]], q=[0]))
 

@@ -19,7 +19,7 @@ def instructions(name: str) -> list[str]:
 def test_the_image_needs_no_frontend_from_a_registry() -> None:
     assert "syntax=" not in DOCKERFILE
     assert "--mount" not in DOCKERFILE
-    assert len(instructions("FROM")) == 1
+    assert len({base.split()[0] for base in instructions("FROM")}) == 1
 
 
 def test_the_image_runs_as_a_numbered_user_who_is_not_root() -> None:
@@ -40,7 +40,7 @@ def test_torch_is_the_cpu_build_unless_told_otherwise() -> None:
 
 def test_what_the_image_copies_is_let_through() -> None:
     allowed = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    copied = {source for line in instructions("COPY") for source in line.split()[:-1] if source != "."}
+    copied = {source for line in instructions("COPY") for source in line.split()[:-1] if source[0] not in "./-"}
     assert {source for source in copied if not {f"!{source}", f"!{source.split('/')[0]}"} & set(allowed)} == set()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     for package in project["tool"]["setuptools"]["packages"]["find"]["include"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -65,21 +66,53 @@ def test_pip_is_told_what_it_is_told_here(
     assert (served / "wheels0").resolve() == wheels
 
 
-def test_the_smoke_test_is_skipped_loudly_where_no_container_can_run(tmp_path: Path) -> None:
-    for program in ("bash", "dirname", "sed", "mktemp", "mkdir", "rm", "id"):
+def smoke_test(folder: Path, *lame: str) -> subprocess.CompletedProcess[str]:
+    """Run the smoke test where programs do nothing but fail, and there are no others of docker's."""
+    for program in (
+        "bash",
+        "dirname",
+        "sed",
+        "mktemp",
+        "mkdir",
+        "rm",
+        "id",
+        "seq",
+        "sleep",
+        "tail",
+        "awk",
+        "sort",
+        "xargs",
+    ):
         found = shutil.which(program)
         assert found is not None
-        (tmp_path / program).symlink_to(found)
-    run = subprocess.run(
-        [str(tmp_path / "bash"), str(DOCKER / "smoke_test.sh")],
-        env={"PATH": str(tmp_path)},
+        (folder / program).symlink_to(found)
+    for program in lame:
+        (folder / program).write_text(f"#!{folder}/bash\necho {program} is lame >&2\nexit 1\n", encoding="utf-8")
+        (folder / program).chmod(0o755)
+    command = [str(folder / "bash"), str(DOCKER / "smoke_test.sh")]
+    return subprocess.run(
+        command,
+        env={"PATH": str(folder)},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
+        start_new_session=True,
     )
+
+
+def test_the_smoke_test_is_skipped_loudly_without_docker(tmp_path: Path) -> None:
+    run = smoke_test(tmp_path)
     assert run.returncode == 77, run.stderr
     assert run.stderr.startswith("SKIPPED: the docker smoke test did not run: missing: docker.io")
+
+
+def test_the_smoke_test_is_skipped_loudly_where_no_daemon_can_start(tmp_path: Path) -> None:
+    run = smoke_test(tmp_path, "docker", "dockerd", "docker-compose", "debootstrap")
+    assert run.returncode == 77, run.stderr
+    assert "SKIPPED: the docker smoke test did not run: " in run.stderr
+    if os.geteuid() == 0:
+        assert "dockerd is lame" in run.stderr
 
 
 @pytest.mark.parametrize("path", [*DOCKER.glob("*.sh"), *DOCKER.glob("smoke/*.sh")], ids=lambda path: path.name)

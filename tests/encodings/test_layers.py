@@ -18,7 +18,7 @@ from problems.dcopf import DcOpf
 from problems.domain import Domain
 from problems.grid import Grid
 from problems.interval import Interval
-from proxies.layers import Affine, Clamp, Hypersimplex, Layer, Relu
+from proxies.layers import Affine, Clamp, Hypersimplex, Layer, Relu, Sign, SortRepair
 from proxies.layers.hypersimplex import shift_to_demand
 from proxies.proxy import Proxy, latent_layers
 from solvers.highs import HighsSession
@@ -209,7 +209,7 @@ def all_layers(base: type[Layer] = Layer) -> list[type[Layer]]:
 
 
 def test_every_layer_has_an_encoding_an_interval_rule_and_a_relaxation() -> None:
-    assert {Affine, Clamp, Hypersimplex, Relu} <= set(all_layers())
+    assert {Affine, Clamp, Hypersimplex, Relu, Sign, SortRepair} <= set(all_layers())
     for kind in all_layers():
         for rule in (encode, propagate, relax):
             if rule is relax and issubclass(kind, Affine):

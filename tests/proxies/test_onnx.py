@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from proxies.errors import ModelFileError
-from proxies.layers import Affine, Clamp, Hypersimplex, Layer, Relu
+from proxies.layers import Affine, Clamp, Hypersimplex, Layer, Relu, Sign
 from proxies.manifest import DcOpfSpec, Manifest
 from proxies.onnx_io import read_onnx, write_onnx
 from proxies.onnx_scan import LARGEST_NODES, LARGEST_STRUCTURE
@@ -83,6 +83,8 @@ def kinds(network: list[Layer]) -> list[str]:
 
 
 I64 = np.int64
+ONES = {"z": np.array(0.0), "p": np.array(1.0), "m": np.array([-1.0])}
+SOME_TIES = {"b": B3, "z": np.array([1.0, 0.0, -1.0])}
 CHAINS = {
     "gemm transB": ([("Gemm", ["x", "w", "b"], "y", {"transB": 1})], {"w": W, "b": B4}),
     "gemm": ([("Gemm", ["x", "w", "b"], "y")], {"w": V, "b": B4[:2]}),
@@ -110,6 +112,13 @@ CHAINS = {
     "div scalar": ([("Div", ["x", "b"], "y")], {"b": np.array(7.0)}),
     "normalised": ([("Sub", ["x", "m"], "h"), ("Div", ["h", "s"], "y")], {"m": B3, "s": np.abs(B3) + 0.1}),
     "relu": ([("Relu", ["x"], "y")], {}),
+    "sign": ([("Sign", ["x"], "y")], {}),
+    "sign of no difference": ([("Sub", ["x", "b"], "h"), ("Mul", ["h", "z"], "k"), ("Sign", ["k"], "y")], SOME_TIES),
+    "binarized": ([("GreaterOrEqual", ["x", "z"], "h"), ("Where", ["h", "p", "m"], "y")], ONES),
+    "not below": ([("LessOrEqual", ["b", "x"], "h"), ("Cast", ["h"], "y", {"to": 11})], {"b": B3}),
+    "above": ([("Greater", ["x", "z"], "h"), ("Identity", ["h"], "k"), ("Where", ["k", "p", "m"], "y")], ONES),
+    "less": ([("Less", ["x", "b"], "h"), ("Where", ["h", "b", "c"], "y")], {"b": B3, "c": B3[::-1] - 1}),
+    "less turned": ([("Less", ["b", "x"], "h"), ("Cast", ["h"], "y", {"to": 11})], {"b": np.array(0.25)}),
     "clip": ([("Clip", ["x", "l", "u"], "y")], {"l": np.array(-0.5), "u": np.array(0.4)}),
     "clip min": ([("Clip", ["x", "l"], "y")], {"l": np.array(-0.5)}),
     "clip max": ([("Clip", ["x", "", "u"], "y")], {"u": np.array(0.4)}),
@@ -164,8 +173,49 @@ CHAINS = {
 def test_operator_agrees_with_onnxruntime(name: str) -> None:
     nodes, constants = CHAINS[name]
     check_parity(model_bytes(nodes, **constants))
-    if name not in ("cast", "folded reshape"):
+    if "'to'" not in str(nodes):
         check_parity(model_bytes(nodes, kind=TensorProto.FLOAT, **constants))
+
+
+def test_a_sign_file_is_a_sign_layer_and_zero_is_positive() -> None:
+    layers = [Affine(torch.eye(3), torch.zeros(3)), Sign(), Affine(torch.ones(1, 3), torch.zeros(1))]
+    data = write_onnx(layers, MANIFEST)
+    assert same_bits(read_onnx(data, "m")[0], layers)
+    x = np.array([[0.0, -0.0, 1e-300], [0.0, 1.0, -1e-300]])
+    np.testing.assert_array_equal(runtime(data, x), [[3.0], [1.0]])
+    np.testing.assert_array_equal(run(layers, x), [[3.0], [1.0]])
+
+
+def test_the_sign_of_onnx_is_zero_at_zero() -> None:
+    data = model_bytes([("Sign", ["x"], "y")])
+    x = np.array([[0.0, -0.0, 2.0], [-1e-300, 1e-300, 0.0]])
+    np.testing.assert_array_equal(run(read_onnx(data, "m")[0], x), np.sign(x))
+    np.testing.assert_array_equal(runtime(data, x), np.sign(x))
+
+
+@pytest.mark.parametrize("dynamo", [True, False])
+def test_torch_exports_of_binarized_units_are_read(dynamo: bool) -> None:
+    class Binarized(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(6, 5), nn.Linear(5, 4)
+
+        def forward(self, x):
+            h = torch.where(self.first(x) >= 0, 1.0, -1.0)
+            return torch.sign(2.0 * (self.second(h) > 0.1).to(x.dtype) - 1.0)
+
+    torch.manual_seed(0)
+    buffer = io.BytesIO()
+    torch.onnx.export(Binarized().eval(), (torch.randn(5, 6),), buffer, dynamo=dynamo)
+    assert kinds(check_parity(buffer.getvalue(), shape=(5, 6))).count("Sign") == 3
+
+
+@pytest.mark.parametrize("nodes", [["Less"], ["Less", "Relu"], ["Relu", "Where"]])
+def test_truth_values_are_for_choosing_only(nodes: list[str]) -> None:
+    operands = {"Less": ["z"], "Relu": [], "Where": ["p", "m"]}
+    chain = [(op, [f"v{k}" if k else "x", *operands[op]], f"v{k + 1}") for k, op in enumerate(nodes)]
+    with pytest.raises(ModelFileError, match="comparison"):
+        read_onnx(model_bytes(chain, **ONES), "m")
 
 
 def test_constants_may_be_nodes() -> None:
@@ -305,7 +355,7 @@ def random_network(seed: int, single: bool = False) -> list[Layer]:
     width = int(rng.integers(1, 6))
     network.append(Affine(number(width), number(width)))
     for _ in range(int(rng.integers(1, 7))):
-        match rng.integers(6):
+        match rng.integers(7):
             case 0:
                 after = int(rng.integers(1, 6))
                 network.append(Affine(number(after, width), number(after) * float(rng.integers(2))))
@@ -314,6 +364,8 @@ def random_network(seed: int, single: bool = False) -> list[Layer]:
                 network.append(Affine(number(width), number(width) * float(rng.integers(-1, 2))))
             case 2:
                 network.append(Relu())
+            case 6:
+                network.append(Sign())
             case 3:
                 lower = number(width)
                 network.append(Clamp(lower, lower + 1))
@@ -597,4 +649,4 @@ def test_damaged_files_never_raise_anything_else(seed: int) -> None:
             network, _ = read_onnx(bytes(data), "damaged.onnx")
         except ModelFileError:
             continue
-        assert all(isinstance(layer, (Affine, Clamp, Relu)) for layer in network)
+        assert all(isinstance(layer, (Affine, Clamp, Relu, Sign)) for layer in network)

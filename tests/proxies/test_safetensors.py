@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 
 from proxies.errors import ModelFileError
-from proxies.layers import Affine, Clamp, Hypersimplex, Layer, Relu
+from proxies.layers import Affine, Clamp, Hypersimplex, Layer, Relu, Sign
 from proxies.manifest import DcOpfSpec, Manifest
 from proxies.safetensors_io import read_safetensors, write_safetensors
 
@@ -27,6 +27,8 @@ def network(single: bool = False) -> list[Layer]:
         Affine(number(3), number(3)),
         Affine(number(5, 3), number(5)),
         Relu(),
+        Affine(number(5), number(5)),
+        Sign(),
         Affine(number(2, 5), number(2)),
         Clamp(torch.tensor([-torch.inf, 0.0]), torch.tensor([1.0, torch.inf])),
     ]
@@ -135,4 +137,4 @@ def test_damaged_files_never_raise_anything_else(seed: int) -> None:
             layers, _ = read_safetensors(bytes(data), "damaged.safetensors")
         except ModelFileError:
             continue
-        assert all(isinstance(layer, (Affine, Clamp, Relu)) for layer in layers)
+        assert all(isinstance(layer, (Affine, Clamp, Relu, Sign)) for layer in layers)

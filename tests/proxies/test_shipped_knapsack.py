@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from problems.knapsack import Knapsack
-from proxies.layers import Affine, Relu, sort_repair
+from proxies.layers import Affine, Relu, Sign, sort_repair
 from proxies.load import load_proxy
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "proxies"
@@ -29,8 +29,11 @@ def test_a_shipped_proxy_packs_more_than_a_fixed_order(file: Path) -> None:
     assert problem.items == int(file.stem.split("-")[1])
     assert file.stat().st_size < 300_000
     assert "certigap train knapsack" in proxy.manifest.made_by
-    hidden = [size for size, layer in zip(proxy.sizes, proxy.layers) if isinstance(layer, Relu)]
-    assert hidden == ([64, 64] if problem.items == 500 else [32, 32])
+    unit = Sign if "binarized" in file.stem else Relu
+    hidden = [size for size, layer in zip(proxy.sizes, proxy.layers) if isinstance(layer, unit)]
+    assert hidden == ([16, 16] if unit is Sign else [64, 64] if problem.items == 500 else [32, 32])
+    if unit is Sign:
+        assert all(set(layer.weight.unique().tolist()) == {-1, 1} for layer in proxy.network[1:4:2])
     for layer in proxy.layers:
         if isinstance(layer, Affine):
             assert torch.equal(layer.weight, layer.weight.float().double())

@@ -1,4 +1,4 @@
-"""alpha-CROWN: back-substitution whose lower ReLU slopes are optimised, for a batch of sub-domains at once.
+"""alpha-CROWN: back-substitution whose free slopes are optimised, for a batch of sub-domains at once.
 
 Source: Xu et al. 2021 (Fast and complete). Any slope in [0, 1] gives a valid bound, so the optimiser need not converge;
 bounds are evaluated with the same outward rounding as CROWN's.
@@ -12,9 +12,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from proxies.layers import Affine, Hypersimplex, Layer, Relu, SortRepair
+from proxies.layers import Affine, Hypersimplex, Layer, SortRepair
 from verifier.bounds.crown import LayerBoxes, quantity_box
-from verifier.bounds.relaxation import Box, inner_box, propagate
+from verifier.bounds.relaxation import SLOPED, Box, inner_box, propagate
 
 # Adam's rate on the slopes and its steps: on the shipped proxies later steps move bounds by less than 1 %.
 RATE, STEPS = 0.1, 20
@@ -56,7 +56,7 @@ def optimised_box(
     starts = {
         k: (known.inputs[k].upper > -known.inputs[k].lower).to(out.lower)
         for k, layer in enumerate(layers)
-        if isinstance(layer, Relu)
+        if isinstance(layer, SLOPED)
     }
     best = quantity_box(layers, known, out, of_decision, of_latent, constant)
     if out.lower.shape == best.lower.shape and of_latent is None:

@@ -169,7 +169,8 @@ def _through_lines(layer: Layer, box: Box, inner: Box | None, slope: Tensor | No
     values = up * lines.low_slope[:, None] + down * lines.high_slope[:, None]
     cuts = torch.einsum("bmn,bn->bm", up, lines.low_cut) + torch.einsum("bmn,bn->bm", down, lines.high_cut)
     # A line's cut is computed from the ends of the box: its rounding is relative to their size, and so is a slope's.
-    reach = 8 * (box.magnitude + lines.low_cut.abs() + lines.high_cut.abs())
+    steep = torch.maximum(lines.low_slope, lines.high_slope).clamp(min=1.0)
+    reach = 8 * (steep * box.magnitude + lines.low_cut.abs() + lines.high_cut.abs())
     error = gamma(values.shape[-1]) * torch.einsum("bmn,bn->bm", form.of_values.abs(), reach)
     return LinearForm(values, form.of_latent, form.constant + cuts, form.error + error)
 

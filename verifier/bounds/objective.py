@@ -2,7 +2,7 @@
 
 The overload terms are replaced by their chords and Phi by a convex combination of its tangents; what is left is one
 linear form of the proxy's decision and the latent vector, bounded as alpha-CROWN bounds a neuron. Its free numbers are
-optimised together: lower ReLU slopes, the weights of the tangents, and multipliers of the known limits of every layer's
+optimised together: free slopes, the weights of the tangents, and multipliers of the known limits of every layer's
 inputs, through which a split of a neuron (or a tightened bound) acts on the whole network.
 
 Sources: Xu et al. 2021 (alpha-CROWN), Wang et al. 2021 (beta-CROWN: the multipliers), Chen et al. 2024, eq. (8) (the
@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from encoding.problem import ObjectiveTerms
-from proxies.layers import Affine, Layer, Relu
+from proxies.layers import Affine, Layer
 from solvers.safe_bound import gamma
 from verifier.bounds.crown import LayerBoxes, LinearForm, lower_bound
-from verifier.bounds.relaxation import Box
+from verifier.bounds.relaxation import SLOPED, Box
 
 # Adam's rate, on numbers scaled to about one.
 RATE = 0.1
@@ -84,7 +84,7 @@ class _Free:
         self.slopes = {
             k: (known.inputs[k].upper > -known.inputs[k].lower).to(source).requires_grad_(True)
             for k, layer in enumerate(layers)
-            if isinstance(layer, Relu)
+            if isinstance(layer, SLOPED)
         }
         self.limits = {
             k: torch.zeros(2, *known.inputs[k].lower.shape, dtype=source.dtype, device=source.device).requires_grad_(

@@ -12,10 +12,15 @@ from functools import singledispatch
 import torch
 from torch import Tensor
 
-from proxies.layers import Affine, Clamp, Hypersimplex, Layer, Relu, SortRepair
+from proxies.layers import Affine, Clamp, Hypersimplex, Layer, Relu, Sign, SortRepair
 from proxies.layers.hypersimplex import shift_to_demand
 from proxies.layers.sort_repair import certainly_before, pairs
 from solvers.safe_bound import gamma
+
+# Layers whose lines have a free slope, see `relax`.
+SLOPED = (Relu, Sign)
+# Of a line at a sign: a steeper one says something only this close to the jump, and costs digits.
+STEEPEST = 1e6
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,11 @@ def _(layer: Affine, box: Box, source: Box, inner: Box | None = None) -> Box:
 @propagate.register
 def _(layer: Relu, box: Box, source: Box, inner: Box | None = None) -> Box:
     return Box(torch.relu(box.lower), torch.relu(box.upper))
+
+
+@propagate.register
+def _(layer: Sign, box: Box, source: Box, inner: Box | None = None) -> Box:
+    return Box(layer(box.lower, source.lower), layer(box.upper, source.lower))
 
 
 @propagate.register
@@ -185,7 +195,8 @@ def relax(layer: Layer, box: Box, inner: Box | None, slope: Tensor | None) -> Li
         layer: the layer.
         box: (batch, n) limits of its inputs.
         inner: limits of its inner quantity, if it has one.
-        slope: (batch, n) in [0, 1], the free slope of the lower line of an open ReLU; None for the usual choice.
+        slope: (batch, n) in [0, 1], the free slope of the lower line of an open ReLU; at an open sign it leads from the
+            steepest upper line with a flat lower one to the reverse. None for the usual choice.
     """
     raise NotImplementedError(f"no linear relaxation for a {type(layer).__name__} layer")
 
@@ -200,6 +211,21 @@ def _(layer: Relu, box: Box, inner: Box | None, slope: Tensor | None) -> Lines:
     low_slope = torch.where(on, one, torch.where(off, zero, free))
     high_slope = torch.where(on, one, torch.where(off, zero, chord))
     return Lines(low_slope, zero, high_slope, torch.where(on | off, zero, -chord * low))
+
+
+@relax.register
+def _(layer: Sign, box: Box, inner: Box | None, slope: Tensor | None) -> Lines:
+    """Lines through (0, -1) and (upper, 1) at most as steep, below; through (lower, -1) and (0, 1), above.
+
+    Both values count at 0, so that the lines hold for either sign there.
+    """
+    low, high = box.lower, box.upper
+    open_ = (low < 0) & (high >= 0)
+    free = (high > -low).to(low) if slope is None else slope
+    low_slope = torch.where(open_, free * 2 / high.clamp(min=2 / STEEPEST), 0.0)
+    high_slope = torch.where(open_, (1 - free) * 2 / (-low).clamp(min=2 / STEEPEST), 0.0)
+    ends = propagate(layer, box, box)
+    return Lines(low_slope, ends.lower, high_slope, ends.upper)
 
 
 @relax.register

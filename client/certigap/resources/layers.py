@@ -6,15 +6,17 @@ with a batch in front or shared by all problems; the server's `docs/qp-layer.md`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from certigap.flow import Flow, Request
 from certigap.models import (
     Answer,
     IlpGradients,
     IlpSolution,
-    LayerAnswer,
+    MipGradients,
+    MipValues,
     QpGradients,
     QpSolution,
 )
@@ -34,7 +36,7 @@ class _Layer(Resource[Runner]):
     """
 
     def _call(self, path: str, parameters: Mapping[str, Array], model: type[Found]) -> Flow[Found]:
-        body = {name: _plain(value) for name, value in parameters.items() if value is not None}
+        body = {name: _plain(value) for name, value in parameters.items()}
         return (yield from self.ask(Request("POST", f"/v1/layers/{path}", json=body), model))
 
 
@@ -52,7 +54,7 @@ class Qp(_Layer[Runner]):
         h: Array | None = None,
     ) -> Flow[QpSolution]:
         """Solve a batch of convex quadratic programs; Q (n, n), q (n,), A (p, n), b (p,), G (m, n), h (m,)."""
-        given = {"Q": Q, "q": q, "A": A, "b": b, "G": G, "h": h}
+        given = _given(Q=Q, q=q, A=A, b=b, G=G, h=h)
         return (yield from self._call("qp:solve", given, QpSolution))
 
     @operation
@@ -68,7 +70,7 @@ class Qp(_Layer[Runner]):
         grad_z: Array,
     ) -> Flow[QpGradients]:
         """Solve, and pull a gradient by the solutions, (batch, n), back to every parameter that is given."""
-        given = {"Q": Q, "q": q, "A": A, "b": b, "G": G, "h": h, "grad_z": grad_z}
+        given = _given(Q=Q, q=q, A=A, b=b, G=G, h=h, grad_z=grad_z)
         return (yield from self._call("qp:vjp", given, QpGradients))
 
 
@@ -80,7 +82,7 @@ class Ilp(_Layer[Runner]):
         self, c: Array, A: Array, b: Array, lower: Array | None = None, upper: Array | None = None
     ) -> Flow[IlpSolution]:
         """Solve a batch of integer linear programs; c (n,), A (m, n), b (m,), lower and upper (n,) or a number."""
-        given = {"c": c, "A": A, "b": b, "lower": lower, "upper": upper}
+        given = _given(c=c, A=A, b=b, lower=lower, upper=upper)
         return (yield from self._call("ilp:solve", given, IlpSolution))
 
     @operation
@@ -106,22 +108,64 @@ class Ilp(_Layer[Runner]):
                 {"kind": "perturbed", "spread": ..., "samples": ...}.
             seed: of what is perturbed.
         """
-        given = {"c": c, "A": A, "b": b, "lower": lower, "upper": upper, "y": y, "dy": dy}
-        return (yield from self._call("ilp:vjp", {**given, "gradient": gradient, "seed": seed}, IlpGradients))
+        given = _given(c=c, A=A, b=b, lower=lower, upper=upper, y=y, dy=dy, gradient=gradient, seed=seed)
+        return (yield from self._call("ilp:vjp", given, IlpGradients))
 
 
 class MipValue(_Layer[Runner]):
-    """`client.layers.mip_value`: the optimal value of mixed-integer programs; parameters by the layer's own names."""
+    """`client.layers.mip_value`: min c'x + penalty's, A x + s >= b, s >= 0, x in a box, some of x integer."""
 
     @operation
-    def solve(self, /, **parameters: Array) -> Flow[LayerAnswer]:
-        """Return the optimal values of a batch."""
-        return (yield from self._call("mip-value:solve", parameters, LayerAnswer))
+    def solve(
+        self,
+        c: Array,
+        A: Array,
+        b: Array,
+        *,
+        lower: Array = 0.0,
+        upper: Array = 1.0,
+        integer: Array = True,
+        penalty: Array = math.inf,
+        equality: Array = False,
+        pieces: int = 1,
+        temperature: float = 0.0,
+        solver: Literal["highs", "gurobi", "scip"] = "highs",
+    ) -> Flow[MipValues]:
+        """Return the optimal values of a batch.
+
+        Args:
+            c, A, b: (n,), (m, n) and (m,).
+            lower, upper: (n,) or a number, the box.
+            integer: (n,) or a truth, which columns are integer.
+            penalty: (m,) or a number, cost of one unit of a row's shortfall; infinite makes the row hard.
+            equality: (m,) or a truth, which rows are equalities.
+            pieces: how many distinct integer assignments to find.
+            temperature: above zero, the value is the soft minimum over the pieces.
+            solver: highs, gurobi or scip.
+        """
+        given = _program(c, A, b, lower, upper, integer, penalty, equality, pieces, temperature, solver)
+        return (yield from self._call("mip-value:solve", given, MipValues))
 
     @operation
-    def vjp(self, /, **parameters: Array) -> Flow[LayerAnswer]:
-        """Pull a gradient by the optimal values back to the parameters."""
-        return (yield from self._call("mip-value:vjp", parameters, LayerAnswer))
+    def vjp(
+        self,
+        c: Array,
+        A: Array,
+        b: Array,
+        *,
+        grad_value: Array,
+        lower: Array = 0.0,
+        upper: Array = 1.0,
+        integer: Array = True,
+        penalty: Array = math.inf,
+        equality: Array = False,
+        pieces: int = 1,
+        temperature: float = 0.0,
+        solver: Literal["highs", "gurobi", "scip"] = "highs",
+    ) -> Flow[MipGradients]:
+        """Return the optimal values of a batch, and pull a gradient by them, (batch,), back to c, A and b."""
+        given = _program(c, A, b, lower, upper, integer, penalty, equality, pieces, temperature, solver)
+        return (yield from self._call("mip-value:vjp", {**given, "grad_value": grad_value}, MipGradients))
 
 
 class Layers(Resource[Runner]):
@@ -132,6 +176,36 @@ class Layers(Resource[Runner]):
         self.qp = Qp(runner)
         self.ilp = Ilp(runner)
         self.mip_value = MipValue(runner)
+
+
+def _given(**parameters: Any) -> dict[str, Any]:
+    """Leave out what the server shall decide."""
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _program(
+    c: Array,
+    A: Array,
+    b: Array,
+    lower: Array,
+    upper: Array,
+    integer: Array,
+    penalty: Array,
+    equality: Array,
+    pieces: int,
+    temperature: float,
+    solver: str,
+) -> dict[str, Any]:
+    told = {"c": c, "A": A, "b": b, "lower": lower, "upper": upper, "integer": integer, "equality": equality}
+    choices = {"pieces": pieces, "temperature": temperature, "solver": solver}
+    return {**told, "penalty": _without_infinity(_plain(penalty)), **choices}
+
+
+def _without_infinity(value: Any) -> Any:
+    """Return penalties as JSON can hold them: null is infinite."""
+    if isinstance(value, list | tuple):
+        return [_without_infinity(item) for item in value]
+    return None if value == math.inf else value
 
 
 def _plain(value: Array) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ def live(world: World) -> Iterator[Live]:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
+            while not server.started:
+                assert thread.is_alive()
+                time.sleep(0.01)
             yield Live(f"http://127.0.0.1:{listener.getsockname()[1]}")
         finally:
             server.should_exit = True

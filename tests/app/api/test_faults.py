@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import socket
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from app.store.database import open_database
 from app.store.tables import Job, Problem, Proxy
 from benchmarks.service.harness import Postgres
 from tests.app.api.conftest import KNAPSACK, World, serve
+from tests.app.api.live import live
 
 
 def stored(world: World) -> int:
@@ -166,3 +169,34 @@ def test_temporary_files_do_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyP
         world.alice.post("/v1/proxies", content=b"\x08\x08broken")
         world.alice.post("/v1/proxies", content=b"not a model at all")
     assert [name for name in os.listdir(place) if name.startswith("certigap-")] == []
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    with serve(tmp_path / "data") as world, live(world) as running:
+        port = int(running.url.rsplit(":", 1)[1])
+        lines = (
+            "POST /v1/proxies HTTP/1.1",
+            "Host: x",
+            f"Authorization: Bearer {world.alice.key}",
+            "Content-Length: 9999",
+        )
+        head = "\r\n".join([*lines, "", ""]).encode()
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(head + b"\x08" * 100)
+            wait_until(lambda: any(place.glob("certigap-*")))
+        wait_until(lambda: not any(place.glob("certigap-*")))
+        assert stored(world) == 0
+        assert world.alice.get("/v1/proxies").json()["data"] == []
+    assert "defect" not in capfd.readouterr().err
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -19,13 +19,9 @@ from tests.app.api.conftest import Api, World, serve
 def queued(world: World, job: str) -> int:
     """Return how many workflows wait for a worker with this job."""
     with world.write() as s:
-        return int(
-            s.scalar(
-                text("SELECT count(*) FROM workflow_status WHERE status = 'ENQUEUED' AND workflow_uuid LIKE :job"),
-                {"job": f"{job}%"},
-            )
-            or 0
-        )
+        table = "workflow_status" if s.get_bind().dialect.name == "sqlite" else "dbos.workflow_status"
+        query = f"SELECT count(*) FROM {table} WHERE status = 'ENQUEUED' AND workflow_uuid LIKE :job"
+        return int(s.scalar(text(query), {"job": f"{job}%"}) or 0)
 
 
 def end(world: World, job: str, **ending: Any) -> None:
@@ -141,6 +137,22 @@ class TestIdempotency:
         ids = {answer.json()["id"] for answer in answers if answer.status_code == 202}
         assert len(ids) == 1
         assert queued(world, ids.pop()) == 1
+
+
+def test_two_services_on_one_database_make_one_job_of_a_key(tmp_path: Path, postgres: str) -> None:
+    shared = {"database_url": postgres, "blobs_url": (tmp_path / "blobs").as_uri()}
+    with serve(tmp_path / "one", **shared) as one, serve(tmp_path / "two", **shared) as two:
+        body = {"kind": "verify", "proxy": one.alice.proxy()}
+        for key in ("a", "b", "c"):
+
+            def submit(api: Api, key: str = key) -> Any:
+                return api.post("/v1/jobs", json=body, headers={"Idempotency-Key": key})
+
+            with ThreadPoolExecutor(8) as pool:
+                answers = list(pool.map(submit, [one.alice, two.alice] * 6))
+            assert {answer.status_code for answer in answers} <= {202, 409}
+            assert len({answer.json()["id"] for answer in answers if answer.status_code == 202}) == 1
+        assert len(one.alice.get("/v1/jobs").json()["data"]) == 3
 
 
 class TestWaiting:

@@ -67,6 +67,12 @@ def test_gradients_by_the_costs_alone(alice: Api, gradient: dict[str, Any]) -> N
     assert first["A"] is None
 
 
+def test_a_hard_row_that_cannot_be_met_is_a_result(alice: Api) -> None:
+    answer = alice.post("/v1/layers/mip-value:solve", json={"c": [1], "A": [[1]], "b": [5]})
+    assert answer.status_code == 200
+    assert (answer.json()["outcome"], answer.json()["value"]) == (["infeasible"], [None])
+
+
 @pytest.mark.parametrize(
     ("path", "change", "pointer"),
     [
@@ -78,6 +84,8 @@ def test_gradients_by_the_costs_alone(alice: Api, gradient: dict[str, Any]) -> N
         ("qp:solve", {"q": ["1", 2]}, None),
         ("qp:vjp", {"grad_z": [[1, 2, 3]]}, ""),
         ("qp:vjp", {}, "/grad_z"),
+        ("mip-value:solve", {"Q": None, "q": None, "G": None, "h": None, "c": [1], "A": [[1, 2]], "b": [1]}, ""),
+        ("mip-value:vjp", {"Q": None, "q": None, "G": None, "h": None, "c": [1], "A": [[1]], "b": [1]}, "/grad_value"),
     ],
 )
 def test_what_is_no_convex_program_is_refused(
@@ -140,3 +148,16 @@ def test_hard_rows_of_a_mip_value_may_be_infeasible(alice: Api) -> None:
     assert (soft["outcome"], soft["value"]) == (["solved"], [1 + 2 * 2])
     wrong = alice.post("/v1/layers/mip-value:solve", json={**rows, "b": [1]})
     assert (wrong.status_code, wrong.json()["code"]) == (422, "integer_program")
+
+
+def test_what_waits_too_long_is_told_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.api.children.PATIENCE", 0.05)
+    with serve(tmp_path, children=1, layer_seconds=1.0) as world:
+        world.alice.get("/v1/solvers")
+        assert world.state.children._turns.acquire(timeout=10)
+        busy = world.alice.post("/v1/layers/qp:solve", json=QP)
+        world.state.children._turns.release()
+        assert (busy.status_code, busy.json()["code"]) == (503, "busy")
+        assert "Retry-After" in busy.headers
+        assert world.client.get("/healthz").status_code == 200
+        assert world.alice.post("/v1/layers/qp:solve", json=QP).status_code == 200

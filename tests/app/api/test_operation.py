@@ -44,8 +44,8 @@ def test_metrics_count_requests_jobs_and_workers(tmp_path: Path) -> None:
         world.alice.job()
         world.alice.get("/v1/jobs/job_nothing")
         with world.write() as s:
-            s.add(Worker(id="w", queues="cpu", started_at=now(), seen_at=now()))
-            s.add(Worker(id="gone", queues="cpu", started_at=now(), seen_at=now() - 3600))
+            s.add(Worker(id="w", queues="cpu", cores=1, started_at=now(), seen_at=now()))
+            s.add(Worker(id="gone", queues="cpu", cores=1, started_at=now(), seen_at=now() - 3600))
         text = world.client.get("/metrics").text
     assert job not in text
     samples = {

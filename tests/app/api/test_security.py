@@ -143,7 +143,8 @@ def test_a_tenant_may_have_limits_of_its_own(tmp_path: Path) -> None:
 def without_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("open"), log_level="error")
     migrate(settings.database)
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    address = "http://127.0.0.1:8787"
+    with TestClient(create_app(settings), base_url=address, raise_server_exceptions=False) as client:
         yield client
 
 
@@ -151,6 +152,25 @@ def test_on_loopback_no_key_is_needed(without_keys: TestClient) -> None:
     made = without_keys.post("/v1/proxies", content=KNAPSACK.read_bytes())
     assert made.status_code == 201
     assert without_keys.get(f"/v1/proxies/{made.json()['id']}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "127.0.0.1.evil.example:8787"},
+        {"Host": "["},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+)
+def test_without_keys_no_page_of_another_site_may_call(without_keys: TestClient, headers: dict[str, str]) -> None:
+    answer = without_keys.post("/v1/proxies", content=KNAPSACK.read_bytes(), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (403, "foreign_page")
+
+
+@pytest.mark.parametrize("host", ["localhost:8787", "127.0.0.1", "[::1]:8787"])
+def test_this_machine_has_several_names(without_keys: TestClient, host: str) -> None:
+    assert without_keys.get("/v1/jobs", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -210,3 +230,14 @@ def test_a_wrong_method_names_the_right_ones(alice: Api, method: str, path: str)
 def test_what_is_nowhere_is_404(alice: Api, path: str) -> None:
     answer = alice.get(path)
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_a_body_of_endless_length_is_too_large(alice: Api) -> None:
+    answer = alice.post("/v1/jobs", content=iter([b"{}"]), headers={"Content-Length": "9" * 5000})
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+def test_made_up_methods_are_counted_as_one(world: World) -> None:
+    for method in ("BREW", "BREW2"):
+        assert world.client.request(method, "/v1/jobs").status_code == 405
+    assert "BREW" not in world.client.get("/metrics").text
