@@ -209,8 +209,7 @@ class _Verification:
         replayed = self.witness.proxy_cost - (1 + ratio) * self.witness.optimal_cost
         size = max(abs(self.witness.proxy_cost), abs(self.witness.optimal_cost))
         if value is not None and abs(value - replayed) > MODEL_AGREEMENT * size:
-            self.unsound = True
-            self._note(f"the model gives {value:.8g} at the witness, its replay {replayed:.8g}: please report this")
+            self._doubt(f"the model gives {value:.8g} at the witness, its replay {replayed:.8g}: please report this")
 
     def _find_values(self) -> None:
         """Bound Phi over the domain: what turns an absolute bound into a relative one."""
@@ -255,7 +254,13 @@ class _Verification:
 
     def _claim(self, upper: float) -> None:
         """Take in that no input has a larger gap than `upper`."""
-        self.upper = min(self.upper, max(self.lower, upper))
+        if not self.unsound:
+            self.upper = min(self.upper, max(self.lower, upper))
+
+    def _doubt(self, why: str) -> None:
+        """Take back every upper bound: something that they rest on is wrong."""
+        self.unsound, self.upper = True, np.inf
+        self._note(why)
 
     def _candidate(self, latent: Vector, phase: str) -> None:
         """Replay a candidate; only what is replayed becomes a lower bound."""
@@ -270,9 +275,7 @@ class _Verification:
         if gap <= self.lower:
             return
         if gap > self.upper * (1 + CONTRADICTION) + CONTRADICTION:
-            self.unsound = True
-            self._note(f"a replayed gap of {gap:.8g} contradicts the upper bound {self.upper:.8g}: please report this")
-            self.upper = np.inf
+            self._doubt(f"a replayed gap of {gap:.8g} contradicts the upper bound {self.upper:.8g}: please report this")
         self.lower, self.witness = gap, witness
         self.upper = max(self.upper, gap)
         if self.on_change is not None:

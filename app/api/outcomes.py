@@ -11,6 +11,7 @@ from app.api.jobs import find
 from app.api.state import Service, State, Who
 from app.store import jobs
 from app.store.database import now, reading
+from app.store.objects import as_json
 from app.store.tables import TERMINAL
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -93,6 +94,10 @@ def _stored(service: State, who: Who, job: str, part: str) -> bytes:
         raise Refusal(409, "not_finished", detail, headers={"Retry-After": "5"})
     name = getattr(row, part)
     expired = row.finished_at is not None and now() - row.finished_at > service.settings.result_days * _DAY
+    if name is None and not expired and part == "result" and row.status == "canceled" and row.upper is not None:
+        # It was cancelled while no process worked on it: what is known stands in its row.
+        known = {"lower": row.lower, "upper": row.upper, "unit": row.unit, "termination": row.termination}
+        return as_json({**known, "verdict": "bounded"})
     if name is None and not expired:
         raise Refusal(404, "no_such_part", f"a job of the kind {row.kind} that ended as {row.status} left no {part}")
     try:

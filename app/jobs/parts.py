@@ -45,7 +45,7 @@ class SpreadPool:
         self._channel, self._task = channel, task
         self._local = Pool(task, workers)
         self._lanes = 0
-        self._away: dict[int, float] = {}
+        self._away: dict[int, tuple[float, Node]] = {}
         self._lower = 0.0
         self._last: list[Said] = []
 
@@ -68,7 +68,7 @@ class SpreadPool:
         values = None if not self._task.relative else list(self._task.values)
         part = {"number": number, "node": node.to_json(), "seconds": seconds, "lower": self._lower, "values": values}
         self._channel.say({"part": part})
-        self._away[number] = time.monotonic() + seconds + LATE
+        self._away[number] = time.monotonic() + seconds + LATE, node
 
     def listen(self, seconds: float) -> list[Said]:
         """Return what was said within `seconds`."""
@@ -78,10 +78,11 @@ class SpreadPool:
                 self._lanes = int(message["lanes"])
             elif self._away.pop(message["number"], None) is not None:
                 said += _said(message["number"], message["outcome"])
-        late = [number for number, deadline in self._away.items() if time.monotonic() > deadline]
+        late = [number for number, (deadline, _) in self._away.items() if time.monotonic() > deadline]
         for number in late:
-            del self._away[number]
-            said.append(Said(number, died=True))
+            # As open as before. It did not die: nobody may have had time for it.
+            _, node = self._away.pop(number)
+            said.append(Said(number, outcome=Outcome(node.upper, [node])))
         return said
 
     def close(self) -> None:

@@ -111,7 +111,7 @@ def run_job(place: Place, job_id: str, workflow: str) -> None:
             if job.status == "canceling":
                 ending = Ending("canceled", "cancelled")
             elif job.attempt - job.first > place.settings.attempts:
-                ending = _failed("attempts_exhausted", f"{reason}, {place.settings.attempts} times in a row")
+                ending = _failed("attempts_exhausted", f"{reason}; it was tried {place.settings.attempts} times")
             else:
                 log.info("job started", kind=job.kind)
                 ending = _attempt(place, job)

@@ -113,6 +113,7 @@ def resume(s: Session, job: Job) -> bool:
         .values(
             status="queued",
             termination=None,
+            verdict=None,
             error=None,
             cancel_at=None,
             finished_at=None,
@@ -263,6 +264,9 @@ def finish(s: Session, job_id: str, attempt: int, ending: Ending) -> bool:
     )
     if not changed:
         return False
+    if ending.status == "succeeded" and ending.termination == "error":
+        # The engine found its own bounds to be wrong: none may stay.
+        s.execute(update(Job).where(Job.id == job_id).values(upper=None, closed=None))
     if ending.status == "succeeded" and ending.termination != "time_limit":
         s.execute(delete(SearchNode).where(SearchNode.job == job_id))  # Nobody can resume it.
     s.execute(delete(SearchPart).where(SearchPart.job == job_id))

@@ -96,6 +96,22 @@ def test_a_lost_witness_does_not_shrink_the_upper_bound(loaded) -> None:
     assert all(event.upper >= whole.lower for event in events)
 
 
+def test_a_wrong_bound_is_taken_back(loaded) -> None:
+    domain = loaded.problem.domain(0.2)
+    latents: list[np.ndarray] = []
+    first = verify(
+        loaded.proxy,
+        loaded.problem,
+        domain,
+        replace(OPTIONS, most_parts=0),
+        on_change=lambda change: latents.append(change.latent),
+    )
+    wrong = Frontier({}, first.lower / 3, first.lower / 2, latents[-1])
+    result = verify(loaded.proxy, loaded.problem, domain, OPTIONS, frontier=wrong)
+    assert (result.termination, result.verdict, result.upper) == (Termination.ERROR, Verdict.UNKNOWN, np.inf)
+    assert "contradicts" in " ".join(result.notes)
+
+
 class DeadlyPool:
     """Workers that die on every part."""
 

@@ -55,6 +55,20 @@ def test_what_was_never_left_is_not_found(world: World, alice: Api) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "no_such_part")
 
 
+def test_a_job_cancelled_while_nobody_worked_on_it_still_gives_its_bounds(world: World, alice: Api) -> None:
+    job = alice.job()
+    with world.write() as s:
+        begun = jobs.begin(s, job, s.get_one(Job, job).workflow, "worker")
+        assert begun is not None
+        jobs.tell(s, job, begun.attempt, {"type": "progress", "phase": "search"}, 1.0, 2.0, "$/h")
+        # Its worker was lost.
+        jobs.hand_back(s, begun, blame=True)
+    assert alice.post(f"/v1/jobs/{job}:cancel").json()["status"] == "canceled"
+    answer = alice.get(f"/v1/jobs/{job}/result")
+    told = {"lower": 1.0, "upper": 2.0, "unit": "$/h", "termination": "cancelled", "verdict": "bounded"}
+    assert (answer.status_code, answer.json()) == (200, told)
+
+
 def test_what_is_no_more_has_expired(world: World, alice: Api) -> None:
     old, lost = ended(world, alice), ended(world, alice)
     with world.write() as s:

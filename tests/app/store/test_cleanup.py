@@ -72,16 +72,6 @@ def test_of_a_job_that_failed_long_ago_only_its_row_stays(engine: Engine, tmp_pa
         assert expire(s, blobs, 90) == 0
 
 
-def test_a_sweep_knows_its_points_among_its_events(engine: Engine) -> None:
-    with session(engine) as s, s.begin():
-        job = jobs.create(s, DEFAULT_TENANT, VerifyJob(kind="verify", proxy="prx_1"), "cpu").id
-        jobs.begin(s, job, None, "worker")
-        for u in (0.1, 0.2):
-            jobs.tell(s, job, 1, {"type": "progress", "phase": "search"})
-            jobs.tell(s, job, 1, {"type": "point", "phase": "sweep", "point": {"u": u}})
-        assert jobs.points(s, job) == [{"u": 0.1}, {"u": 0.2}]
-
-
 def test_a_queue_without_old_workflows_forgets_none(engine: Engine) -> None:
     queue = open_queue(engine)
     assert forget_workflows(queue) == 0
