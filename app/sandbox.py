@@ -31,6 +31,8 @@ from solvers.lifetime import die_with_parent
 
 # The largest message in bytes: a result, or a part of a search.
 LARGEST_MESSAGE = 256 * 2**20
+# How variables begin that name databases, keys and their passwords.
+SECRET = ("CERTIGAP_", "PG", "AWS_")
 # Seconds for a child to appear: the first one waits for the server's imports.
 START_SECONDS = 60.0
 # Seconds from a child's last word to its exit code.
@@ -100,9 +102,19 @@ class Channel:
 
 def warm_up(*modules: str) -> None:
     """Start the server that children are forked from, and have it import what they need."""
-    with _starting:
+    with _starting, _without_secrets():
         _context.set_forkserver_preload(list(modules))
         forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def _without_secrets() -> Iterator[None]:
+    """Keep this process's passwords out of the environment that children inherit."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(SECRET)}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 class Child:
@@ -117,7 +129,7 @@ class Child:
 
     def __init__(self, target: str, spec: dict[str, Any], limits: Limits, log: Path | None = None) -> None:
         self._pipe, theirs = _context.Pipe()
-        with _starting:
+        with _starting, _without_secrets():
             arguments = (theirs, target, json.dumps(spec), limits, None if log is None else str(log))
             self._process = _context.Process(target=_child, args=arguments)
             with _nameless_main():

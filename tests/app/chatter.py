@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import time
 from typing import Any
 
@@ -31,3 +32,8 @@ def reserve(spec: dict[str, Any]) -> int:
     """Reserve so many addresses that nothing can be written to, as a GPU's driver does."""
     with mmap.mmap(-1, spec["bytes"], flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0) as reserved:
         return len(reserved)
+
+
+def environment(spec: dict[str, Any]) -> list[str]:
+    """Return the names of the variables that a child has."""
+    return sorted(os.environ)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
+from multiprocessing import forkserver
 from typing import Any
 
 import pytest
@@ -49,3 +51,14 @@ def test_with_a_gpu_addresses_alone_cost_nothing() -> None:
     assert call("tests.app.chatter:reserve", spec, replace(limits, gpu=True)) == 2**33
     with pytest.raises(SandboxError):
         call("tests.app.chatter:reserve", spec, limits)
+
+
+def test_children_do_not_inherit_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A server that is running has the environment of its start.
+    forkserver._forkserver._stop()
+    for name in ("CERTIGAP_DATABASE_URL", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "secret")
+    names = call("tests.app.chatter:environment", {}, Limits(seconds=60))
+    assert "PATH" in names
+    assert not [name for name in names if name.startswith(("CERTIGAP_", "PG", "AWS_"))]
+    assert os.environ["PGPASSWORD"] == "secret"
