@@ -26,7 +26,7 @@ QUESTIONS = {
     "dcopf-case118-raw": {"u": 0.2, "options": {}},
     "dcopf-case57-centred": {"u": 0.2, "options": {"bounds": "alpha"}},
 }
-LONGEST = 8.0
+LONGEST = 4.0
 
 
 def main() -> None:

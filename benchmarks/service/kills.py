@@ -41,9 +41,9 @@ def main() -> None:
     found = run(arguments.database, arguments.kills, arguments.minutes, arguments.seed)
     for name, value in found.items():
         print(f"{name:28} {value}")
-    record = Record(arguments.json, {"kills": arguments.kills, "seed": arguments.seed}, ["database"])
+    record = Record(arguments.json, {"kills": arguments.kills, "seed": arguments.seed}, ["database", "seed"])
     record.resume()
-    record.add(found)
+    record.add({"seed": arguments.seed, **found})
 
 
 def run(database: str, kills: int, minutes: float, seed: int) -> dict[str, Any]:
