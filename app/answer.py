@@ -5,14 +5,13 @@ The command line and the service give the same.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from problems.domain import Domain
 from proxies.load import LoadedProxy
-from verifier.certificate import make_certificate, versions
+from verifier.certificate import finite_or_none, make_certificate, versions
 from verifier.options import VerifyOptions
 from verifier.replay import onnx_gap
 from verifier.result import Result, Verdict
@@ -55,9 +54,9 @@ def answer_of(loaded: LoadedProxy, domain: Domain, u: float, options: VerifyOpti
     witness = result.witness
     data = {
         "lower": result.lower,
-        "upper": _finite(result.upper),
+        "upper": finite_or_none(result.upper),
         "unit": result.unit,
-        "relative": _finite(result.relative),
+        "relative": finite_or_none(result.relative),
         "verdict": result.verdict.value,
         "termination": result.termination.value,
         "seconds": round(result.seconds["total"], 3),
@@ -104,7 +103,3 @@ def report_of(
         "Versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
     }
     return render_report(result, loaded.proxy, loaded.problem, domain, told, gaps)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from problems.errors import CaseError
 from problems.parametric import ParametricProblem
 from proxies.dcopf import dcopf_problem, network_sizes
@@ -22,12 +20,11 @@ from proxies.files import load_network
 from proxies.knapsack import knapsack_problem
 from proxies.layers import Layer
 from proxies.load import load_proxy
-from proxies.manifest import DcOpfSpec, KnapsackSpec, Manifest, ProblemSpec
+from proxies.manifest import PROBLEM_SPEC, DcOpfSpec, KnapsackSpec, Manifest
 from solvers.registry import describe_solvers
 from verifier.checker import CertificateError, Standing, check_certificate
 
 Json = dict[str, Any]
-_SPEC: TypeAdapter[DcOpfSpec | KnapsackSpec] = TypeAdapter(ProblemSpec)
 # A case of a manifest: a PGLib name, or the bare name of a file that its user has. Never a path of this machine.
 _PGLIB = re.compile(r"pglib_opf_[A-Za-z0-9_]{1,80}")
 _OWN_CASE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,80}\.m")
@@ -116,7 +113,7 @@ def certificate(spec: Json) -> Json:
         reads, writes = (data["proxy"].get(key, {}).get("unit") for key in ("input", "output"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CertificateError(f"this is no certificate ({error}); nothing was checked") from error
-    problem = None if spec["problem"] is None else _SPEC.validate_python(spec["problem"])
+    problem = None if spec["problem"] is None else PROBLEM_SPEC.validate_python(spec["problem"])
     os.chdir(spec["folder"])  # A certificate names a case of its user's own by its bare name.
     loaded = load_proxy(spec["model"], spec["case"] or None, reads, writes, problem)
     findings = check_certificate(data, loaded.proxy, loaded.problem, loaded.problem.domain(u), spec["samples"])

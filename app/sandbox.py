@@ -12,6 +12,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import sys
@@ -83,6 +84,11 @@ class SandboxRefusedError(SandboxError, ValueError):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+def error_code(kind: str) -> str:
+    """Return the code of one of our errors, by the name of its class: "model_file" for ModelFileError."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.removesuffix("Error")).lower()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 
 from proxies.errors import ModelFileError
 
@@ -45,6 +45,7 @@ def _kind(spec: object) -> str:
 ProblemSpec = Annotated[
     Annotated[DcOpfSpec, Tag("dcopf")] | Annotated[KnapsackSpec, Tag("knapsack")], Discriminator(_kind)
 ]
+PROBLEM_SPEC: TypeAdapter[DcOpfSpec | KnapsackSpec] = TypeAdapter(ProblemSpec)
 InputUnit = Literal["MW", "pu"]
 OutputUnit = Literal["MW", "pu", "fraction"]
 Repair = Literal["clamp", "hypersimplex", "sort_prefix", "sort_skip"]

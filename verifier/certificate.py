@@ -53,7 +53,7 @@ def make_certificate(
             "measure": options.measure,
             "unit": result.unit,
             "lower": result.lower,
-            "upper": _finite(result.upper),
+            "upper": finite_or_none(result.upper),
             "verdict": result.verdict.value,
             "termination": result.termination.value,
             "threshold": options.threshold,
@@ -151,7 +151,8 @@ def _bounds(bounds: Bounds) -> dict[str, Any]:
     return {"cutoff": bounds.cutoff, "latent": asdict(bounds.box), "intervals": intervals}
 
 
-def _finite(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
+    """Return a number as JSON can hold it."""
     return value if math.isfinite(value) else None
 
 
@@ -163,5 +164,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return [_plain(item) for item in value.tolist()]
     if isinstance(value, (float, np.floating)):
-        return _finite(float(value))
+        return finite_or_none(float(value))
     return value

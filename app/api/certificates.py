@@ -10,14 +10,20 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
-from app.api.children import refusal_code
 from app.api.errors import Refusal, refused
 from app.api.state import Service, State, Who
 from app.api.strict import StrictRoute
-from app.sandbox import Limits, SandboxDiedError, SandboxMemoryError, SandboxRefusedError, SandboxTimeoutError
+from app.sandbox import (
+    Limits,
+    SandboxDiedError,
+    SandboxMemoryError,
+    SandboxRefusedError,
+    SandboxTimeoutError,
+    error_code,
+)
 from app.store import objects
 from app.store.database import reading
-from app.store.tables import Problem, Proxy
+from app.store.tables import Proxy
 
 router = APIRouter(prefix="/v1", tags=["certificates"], route_class=StrictRoute)
 
@@ -65,7 +71,7 @@ def check(body: CheckBody, service: Service, who: Who) -> CheckedBody:
         where = [("/problem", "missing")]
         raise Refusal(422, "problem_needed", "the proxy's file does not say which problem it is for; name one", where)
     with tempfile.TemporaryDirectory(prefix="certigap-") as folder:
-        spec = _files(service, proxy, problem, Path(folder))
+        spec = objects.lay_out(service.blobs, proxy, problem, Path(folder))
         spec |= {"certificate": body.certificate, "samples": body.samples}
         return CheckedBody.model_validate(_check(service, spec))
 
@@ -80,27 +86,13 @@ def _proxy(s: Any, tenant: str, body: CheckBody) -> Proxy | None:
     return s.scalar(select(Proxy).where(Proxy.tenant == tenant, Proxy.sha256 == sha256).limit(1))  # type: ignore[no-any-return]
 
 
-def _files(service: State, proxy: Proxy, problem: Problem | None, folder: Path) -> dict[str, Any]:
-    """Lay the stored files out as the reader wants them; return where they are."""
-    model = folder / f"model.{proxy.format}"
-    service.blobs.get_file(proxy.tenant, proxy.sha256, model)
-    if proxy.manifest is not None and proxy.format == "onnx":
-        model.with_suffix(".json").write_bytes(objects.as_json(proxy.manifest))
-    case = ""
-    if problem is not None and problem.sha256 is not None:
-        case = f"{problem.summary['name']}.m"
-        service.blobs.get_file(problem.tenant, problem.sha256, folder / case)
-    spec = None if problem is None else problem.spec
-    return {"folder": str(folder), "model": model.name, "case": case, "problem": spec}
-
-
 def _check(service: State, spec: dict[str, Any]) -> dict[str, Any]:
     settings = service.settings
     limits = Limits(seconds=settings.check_seconds, memory=settings.inspect_memory)
     try:
         return service.children.call("app.inspect:certificate", spec, limits)
     except SandboxRefusedError as error:
-        raise Refusal(422, refusal_code(error.kind), str(error), [("/certificate", str(error))]) from error
+        raise Refusal(422, error_code(error.kind), str(error), [("/certificate", str(error))]) from error
     except SandboxTimeoutError as error:
         detail = f"the check took longer than {settings.check_seconds:g} s; ask for fewer samples"
         raise Refusal(504, "timed_out", detail) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from typing import Any
 
@@ -16,6 +15,7 @@ from app.sandbox import (
     SandboxRefusedError,
     SandboxTimeoutError,
     call,
+    error_code,
 )
 from app.settings import Settings
 
@@ -69,7 +69,7 @@ class Children:
         try:
             return self.call(target, spec, limits)
         except SandboxRefusedError as error:
-            raise Refusal(422, refusal_code(error.kind), str(error)) from error
+            raise Refusal(422, error_code(error.kind), str(error)) from error
         except (SandboxTimeoutError, SandboxMemoryError) as error:
             raise Refusal(422, "too_costly", f"the file costs too much to read: {error}") from error
         except SandboxDiedError as error:
@@ -79,8 +79,3 @@ class Children:
 
 def _busy() -> Refusal:
     return Refusal(503, "busy", "the service is busy with other requests; try again", headers={"Retry-After": "5"})
-
-
-def refusal_code(kind: str) -> str:
-    """Return the code of one of our errors: "model_file" for ModelFileError."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.removesuffix("Error")).lower()

@@ -10,11 +10,17 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from app.api.children import refusal_code
 from app.api.errors import Refusal, refused
 from app.api.state import Service, State, Who
 from app.api.strict import StrictRoute
-from app.sandbox import Limits, SandboxDiedError, SandboxMemoryError, SandboxRefusedError, SandboxTimeoutError
+from app.sandbox import (
+    Limits,
+    SandboxDiedError,
+    SandboxMemoryError,
+    SandboxRefusedError,
+    SandboxTimeoutError,
+    error_code,
+)
 
 router = APIRouter(prefix="/v1/layers", tags=["layers"], route_class=StrictRoute)
 
@@ -247,7 +253,7 @@ def _call(service: State, function: str, body: _Body) -> dict[str, Any]:
     except SandboxRefusedError as error:
         if error.kind == "SolverFailedError":
             raise Refusal(504, "timed_out", str(error)) from error
-        raise Refusal(422, refusal_code(error.kind), str(error), [("", str(error))]) from error
+        raise Refusal(422, error_code(error.kind), str(error), [("", str(error))]) from error
     except SandboxTimeoutError as error:
         raise Refusal(504, "timed_out", f"no answer within {seconds:g} s; send smaller batches") from error
     except SandboxMemoryError as error:

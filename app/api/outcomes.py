@@ -96,8 +96,7 @@ def _stored(service: State, who: Who, job: str, part: str) -> bytes:
     expired = row.finished_at is not None and now() - row.finished_at > service.settings.result_days * _DAY
     if name is None and not expired and part == "result" and row.status == "canceled" and row.upper is not None:
         # It was cancelled while no process worked on it: what is known stands in its row.
-        known = {"lower": row.lower, "upper": row.upper, "unit": row.unit, "termination": row.termination}
-        return as_json({**known, "verdict": "bounded"})
+        return as_json(jobs.cut_short(row))
     if name is None and not expired:
         raise Refusal(404, "no_such_part", f"a job of the kind {row.kind} that ended as {row.status} left no {part}")
     try:

@@ -27,7 +27,7 @@ from app.jobs.requests import (
     TrainJob,
     VerifyJob,
 )
-from app.jobs.work import SPEC, Work, engine_options
+from app.jobs.work import Work, engine_options
 from app.sandbox import Channel
 from encoding.bounds import input_key
 from encoding.layers import stable_units
@@ -37,13 +37,13 @@ from proxies.dcopf import dcopf_problem
 from proxies.files import save_network
 from proxies.knapsack import knapsack_problem
 from proxies.load import LoadedProxy
-from proxies.manifest import KnapsackSpec
+from proxies.manifest import PROBLEM_SPEC, KnapsackSpec
 from proxies.proxy import latent_layers
 from proxies.training import TrainingOptions
 from proxies.training_dcopf import train_dcopf
 from proxies.training_knapsack import train_knapsack
 from verifier.bounds.over_domain import proxy_bounds
-from verifier.certificate import to_json
+from verifier.certificate import finite_or_none, to_json
 from verifier.frontier import Change, Frontier
 from verifier.node import Node
 from verifier.options import VerifyOptions
@@ -101,15 +101,17 @@ def _search(work: Work, loaded: LoadedProxy, u: float, options: VerifyOptions, *
     """Run the engine; where the search is `kept`, from what an earlier attempt stored, and storing what is open."""
 
     def on_event(event: Event) -> None:
-        bounds = {"lower": event.lower, "upper": _plain(event.upper)} if kept else {}
+        bounds = {"lower": event.lower, "upper": finite_or_none(event.upper)} if kept else {}
         work.say(event.phase, event.seconds, event.counters, **bounds)
 
     def on_change(change: Change) -> None:
         if change.latent is not None:
             work.channel.say({"lower": change.lower, "latent": change.latent.tolist()})
         else:
-            added = {number: {"upper": _plain(n.upper), "data": n.to_json()} for number, n in change.added.items()}
-            nodes = {"added": added, "dropped": list(change.dropped), "closed": _plain(change.closed)}
+            added = {
+                number: {"upper": finite_or_none(n.upper), "data": n.to_json()} for number, n in change.added.items()
+            }
+            nodes = {"added": added, "dropped": list(change.dropped), "closed": finite_or_none(change.closed)}
             work.channel.say({"nodes": nodes})
 
     domain = loaded.problem.domain(u)
@@ -231,7 +233,7 @@ def _(request: TrainJob, work: Work) -> dict[str, Any]:
         minutes=request.minutes,
         seed=request.seed,
     )
-    spec = SPEC.validate_python(work.problem)
+    spec = PROBLEM_SPEC.validate_python(work.problem)
 
     def on_check(step: int, validation: float, seconds: float) -> None:
         work.say("train", seconds, {"step": step, "validation": validation})
@@ -262,7 +264,3 @@ def _train(spec: Any, work: Work, options: TrainingOptions, on_check: Any) -> tu
     case = str(work.folder / work.case) if work.case else None
     problem: DcOpf = dcopf_problem(spec, case)
     return problem, *train_dcopf(problem, spec, options, made_by="certigap job", on_check=on_check)
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None

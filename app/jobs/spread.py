@@ -10,7 +10,6 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.jobs.queue import enqueue_part
-from app.store import workers
 from app.store.database import now
 from app.store.tables import Job, SearchPart
 
@@ -53,8 +52,3 @@ def hand_in(s: Session, job_id: str, attempt: int, number: int, outcome: Mapping
     row = s.get(SearchPart, (job_id, attempt, number))
     if row is not None:
         row.outcome = dict(outcome)
-
-
-def lanes(s: Session, worker: str) -> int:
-    """Return how many parts the other workers could work on at once."""
-    return workers.cores_beside(s, worker)

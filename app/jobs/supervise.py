@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import signal
 import time
 from collections.abc import Callable
@@ -26,12 +25,13 @@ from sqlalchemy.orm import Session
 from app.folders import work_folder
 from app.jobs import spread
 from app.jobs.requests import most_seconds
-from app.sandbox import Child, Limits, SandboxError, outcome
+from app.sandbox import Child, Limits, SandboxError, error_code, outcome
 from app.settings import Settings
-from app.store import jobs
+from app.store import jobs, objects, workers
 from app.store.blobs import Blobs
 from app.store.database import now, session
 from app.store.jobs import Ending
+from app.store.objects import as_json
 from app.store.tables import Job, Problem, Proxy
 from solvers.errors import CertigapError
 
@@ -143,7 +143,7 @@ def run_part(place: Place, job_id: str, attempt: int, number: int) -> None:
     if given is None:
         return
     with work_folder() as folder:
-        spec = place.write(lambda s: {**_spec(s, place, s.get_one(Job, job_id), folder), "part": given})
+        spec = {**_spec(place, place.write(lambda s: s.get_one(Job, job_id)), folder), "part": given}
         child = Child("app.jobs.parts:run", spec, _limits(place.settings), folder / LOG)
         deadline = time.monotonic() + given["seconds"] + spread.PATIENCE
         try:
@@ -166,7 +166,7 @@ def _limits(settings: Settings) -> Limits:
 def _attempt(place: Place, job: Job) -> Ending | None:
     with work_folder() as folder:
         try:
-            spec = place.write(lambda s: _spec(s, place, job, folder))
+            spec = _spec(place, job, folder)
         except (FileNotFoundError, NoResultFound) as error:
             logger.error("file missing", job=job.id, reason=str(error))
             return _failed("file_missing", "its model or case file is gone from the service; upload it again")
@@ -177,31 +177,29 @@ def _failed(code: str, message: str) -> Ending:
     return Ending("failed", "error", error={"code": code, "message": message})
 
 
-def _spec(s: Session, place: Place, job: Job, folder: Path) -> dict[str, Any]:
-    """Return what the child needs, its files put into the folder."""
-    request = job.request
-    spec: dict[str, Any] = {"folder": str(folder), "model": "", "case": "", "problem": None}
-    if request.get("proxy"):
-        proxy = s.get_one(Proxy, request["proxy"])
-        spec["model"] = f"model.{proxy.format}"
-        (folder / spec["model"]).write_bytes(place.blobs.get(job.tenant, proxy.sha256))
-        if proxy.manifest is not None and proxy.format == "onnx":
-            (folder / "model.json").write_bytes(_json(proxy.manifest))
-    if request.get("problem"):
-        problem = s.get_one(Problem, request["problem"])
-        spec["problem"] = problem.spec
-        if problem.sha256 is not None:
-            spec["case"] = f"{problem.summary['name']}.m"
-            (folder / spec["case"]).write_bytes(place.blobs.get(job.tenant, problem.sha256))
+def _spec(place: Place, job: Job, folder: Path) -> dict[str, Any]:
+    """Return what the child needs, its files put into the folder.
+
+    Raises:
+        FileNotFoundError, NoResultFound: what it needs is gone.
+    """
+    stored, proxy, problem = place.write(lambda s: _stored(s, job))
+    # Not within the transaction, which others wait for.
+    files = objects.lay_out(place.blobs, proxy, problem, folder)
+    return {**files, **stored, "cores": place.settings.processes, "spread": place.shared, "request": job.request}
+
+
+def _stored(s: Session, job: Job) -> tuple[dict[str, Any], Proxy | None, Problem | None]:
+    """Return what earlier attempts at a job left, and what the job is about."""
+    proxy, problem = (job.request.get(name) for name in ("proxy", "problem"))
     nodes = {node.number: node.data for node in jobs.open_nodes(s, job.id)}
-    stored = {"nodes": nodes, "closed": job.closed, "upper": job.upper, "latent": job.latent}
+    known = {"nodes": nodes, "closed": job.closed, "upper": job.upper, "latent": job.latent}
     resumed = job.attempt > 1 and (nodes or job.upper is not None)
-    spec["frontier"] = stored if resumed else None
-    spec["points"] = jobs.points(s, job.id)
-    spec["cores"] = place.settings.processes
-    spec["spread"] = place.shared
-    spec["request"] = request
-    return spec
+    return (
+        {"frontier": known if resumed else None, "points": jobs.points(s, job.id)},
+        s.get_one(Proxy, proxy) if proxy else None,
+        s.get_one(Problem, problem) if problem else None,
+    )
 
 
 @dataclass
@@ -269,7 +267,7 @@ class _Attempt:
         status = jobs.holds(s, self.job.id, self.job.attempt)
         if status is None or not self.place.shared:
             return status, []
-        lanes = spread.lanes(s, self.place.worker)
+        lanes = workers.cores_beside(s, self.place.worker)
         news = [] if lanes == self.lanes else [{"lanes": lanes}]
         self.lanes = lanes
         return status, [*news, *spread.collect(s, self.job)]
@@ -305,7 +303,7 @@ class _Attempt:
         try:
             found = outcome(message)
         except SandboxError as error:
-            return _failed(_code(getattr(error, "kind", type(error).__name__)), str(error))
+            return _failed(error_code(getattr(error, "kind", type(error).__name__)), str(error))
         canceled = found["termination"] == "cancelled"
         if canceled and not asked:
             # Somebody ends all processes of this machine, say; nobody who owns the job wants it to end.
@@ -317,8 +315,7 @@ class _Attempt:
         file = self.folder / _FILES["result"]
         if not file.is_file() and self.job.kind in ("verify", "attack"):
             row = self.place.write(lambda s: s.get_one(Job, self.job.id))
-            told = {"lower": row.lower, "upper": row.upper, "unit": row.unit, "termination": "cancelled"}
-            file.write_bytes(_json({**told, "verdict": "unknown" if row.upper is None else "bounded"}))
+            file.write_bytes(as_json(jobs.cut_short(row)))
         verdict = _read(file.read_bytes()).get("verdict") if file.is_file() else None
         return self._ended("canceled", {"termination": "cancelled", "verdict": verdict})
 
@@ -361,7 +358,7 @@ class _Attempt:
         # An attempt that was given up must not change what the job's result names.
         self.place.write(lambda s: jobs.holds(s, self.job.id, self.job.attempt) and s.merge(row))
         result = (self.folder / "result.json").read_bytes()
-        return blobs.put(tenant, _json({"proxy": row.id, **_read(result)}))
+        return blobs.put(tenant, as_json({"proxy": row.id, **_read(result)}))
 
     def _log(self) -> None:
         """Store what the child has printed since the last look."""
@@ -376,10 +373,6 @@ class _Attempt:
             self.place.write(lambda s: jobs.log(s, self.job.id, text.decode(errors="replace")))
 
 
-def _json(data: Any) -> bytes:
-    return json.dumps(data, allow_nan=False).encode()
-
-
 def _read(data: bytes) -> dict[str, Any]:
     return dict(json.loads(data))
 
@@ -388,8 +381,3 @@ def _signal(code: int | None) -> str:
     if code is None or code >= 0:
         return f"exit code {code}"
     return f"signal {signal.Signals(-code).name}"
-
-
-def _code(kind: str) -> str:
-    """Return the code of an error: its class's name in small letters, "ModelFileError" as "model_file"."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.removesuffix("Error")).lower()

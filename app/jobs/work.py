@@ -15,11 +15,10 @@ from app.files import write_whole
 from app.jobs.requests import JobRequest, Options
 from app.sandbox import Channel
 from proxies.load import LoadedProxy, load_proxy
-from proxies.manifest import ProblemSpec
+from proxies.manifest import PROBLEM_SPEC
 from verifier.attack import AttackOptions
 from verifier.options import VerifyOptions
 
-SPEC: TypeAdapter[Any] = TypeAdapter(ProblemSpec)
 _REQUEST: TypeAdapter[Any] = TypeAdapter(JobRequest)
 
 
@@ -62,7 +61,7 @@ class Work:
         """Return the proxy and its problem."""
         # A bare name, which the certificate then tells: this process is in the folder.
         case = self.case or None
-        spec = None if self.problem is None else SPEC.validate_python(self.problem)
+        spec = None if self.problem is None else PROBLEM_SPEC.validate_python(self.problem)
         return load_proxy(self.folder / self.model, case, request.input_unit, request.output_unit, spec)
 
     def write(self, name: str, content: str | Mapping[str, Any]) -> None:

@@ -274,6 +274,12 @@ def finish(s: Session, job_id: str, attempt: int, ending: Ending) -> bool:
     return True
 
 
+def cut_short(job: Job) -> dict[str, Any]:
+    """Return the result of a cancelled job that could not say what it had: the bounds in its row."""
+    told = {"lower": job.lower, "upper": job.upper, "unit": job.unit, "termination": "cancelled"}
+    return {**told, "verdict": "unknown" if job.upper is None else "bounded"}
+
+
 def events_after(s: Session, job_id: str, seq: int, limit: int = 1000) -> Sequence[JobEvent]:
     """Return a job's events after a sequence number, in order."""
     query = select(JobEvent).where(JobEvent.job == job_id, JobEvent.seq > seq).order_by(JobEvent.seq).limit(limit)

@@ -61,6 +61,31 @@ def same_problem(s: Session, row: Problem) -> Problem | None:
     return s.scalar(select(Problem).where(Problem.tenant == row.tenant, Problem.spec_sha256 == row.spec_sha256))
 
 
+def lay_out(blobs: Blobs, proxy: Proxy | None, problem: Problem | None, folder: Path) -> dict[str, Any]:
+    """Write the stored files of a proxy and a problem as their readers in the sandbox want them.
+
+    Returns:
+        The `folder`; in it the names of the `model` and of the `case`, "" where there is none; and the `problem` as in
+        a manifest, or None for the manifest's.
+
+    Raises:
+        FileNotFoundError: a stored file is gone.
+    """
+    told: dict[str, Any] = {"folder": str(folder), "model": "", "case": "", "problem": None}
+    if proxy is not None:
+        model = folder / f"model.{proxy.format}"
+        blobs.get_file(proxy.tenant, proxy.sha256, model)
+        if proxy.manifest is not None and proxy.format == "onnx":
+            model.with_suffix(".json").write_bytes(as_json(proxy.manifest))
+        told["model"] = model.name
+    if problem is not None:
+        told["problem"] = problem.spec
+        if problem.sha256 is not None:
+            told["case"] = f"{problem.summary['name']}.m"
+            blobs.get_file(problem.tenant, problem.sha256, folder / told["case"])
+    return told
+
+
 def page(s: Session, kind: type[Row], tenant: str, after: str | None, limit: int) -> Sequence[Row]:
     """Return a tenant's objects, newest first, that are older than the id `after`."""
     query = select(kind).where(kind.tenant == tenant).order_by(kind.id.desc()).limit(limit)
