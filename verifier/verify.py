@@ -302,7 +302,7 @@ class _Verification:
         for k, layer in enumerate(self.task.layers):
             if isinstance(layer, Affine):
                 continue
-            counts = [int(_fixed_units(layer, k, bounds).sum()) for bounds in (before, after)]
+            counts = [int(fixed_units(layer, k, bounds).sum()) for bounds in (before, after)]
             found.append(LayerStability(f"{type(layer).__name__} {k}", len(before[input_key(k)]), *counts))
         return tuple(found)
 
@@ -367,6 +367,6 @@ class _Verification:
         return (Termination.NODE_LIMIT if limited else Termination.TIME_LIMIT), known
 
 
-def _fixed_units(layer: Layer, k: int, bounds: Bounds) -> NDArray[np.bool_]:
+def fixed_units(layer: Layer, k: int, bounds: Bounds) -> NDArray[np.bool_]:
     """Return which units of layer k have a fixed state; where the output jumps, that is a fixed output."""
     return bounds[input_key(k + 1)].width == 0 if layer.jumps else stable_units(layer, bounds[input_key(k)])

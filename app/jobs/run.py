@@ -30,7 +30,6 @@ from app.jobs.requests import (
 from app.jobs.work import Work, engine_options
 from app.sandbox import Channel
 from encoding.bounds import input_key
-from encoding.layers import stable_units
 from problems.dcopf import DcOpf
 from problems.knapsack import Knapsack
 from proxies.dcopf import dcopf_problem
@@ -50,7 +49,7 @@ from verifier.options import VerifyOptions
 from verifier.pool import Pool
 from verifier.result import Event, Result
 from verifier.sampling import sampled_gaps
-from verifier.verify import verify
+from verifier.verify import fixed_units, verify
 
 # Inputs between two looks at whether an evaluation shall stop.
 SAMPLES_AT_ONCE = 250
@@ -155,7 +154,7 @@ def _(request: BoundsJob, work: Work) -> dict[str, Any]:
             {
                 "layer": f"{type(layer).__name__} {k}",
                 "units": len(box),
-                "stable": int(np.sum(stable_units(layer, box))),
+                "stable": int(fixed_units(layer, k, bounds).sum()),
                 "lower": box.lower.tolist(),
                 "upper": box.upper.tolist(),
             }
