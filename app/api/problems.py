@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -19,9 +16,9 @@ from app.api.errors import Refusal, not_found, refused
 from app.api.links import PROBLEM_LINKS
 from app.api.middleware import BodyTooLargeError
 from app.api.pages import decode, encode
-from app.api.state import Service, State, Who, allowance, too_many
+from app.api.state import Service, State, Who
 from app.api.strict import parse_json
-from app.api.uploads import Upload, receive
+from app.api.uploads import Upload, receive, store, upload_folder
 from app.store import objects
 from app.store.database import new_id, now, reading
 from app.store.keys import Caller
@@ -130,12 +127,9 @@ async def create(
         row, new = await run_in_threadpool(_store, service, who, _parsed(await _body(request, service)), None)
     elif media in ("text/plain", "application/octet-stream"):
         spec = {"kind": kind, "case": UPLOADED, "thermal": thermal, "shunts": shunts, "angle_limits": angle_limits}
-        folder = Path(await run_in_threadpool(tempfile.mkdtemp, prefix="certigap-"))
-        try:
+        async with upload_folder() as folder:
             found = await receive(request, folder / f"{name}.m", service.settings.largest_case, "case")
             row, new = await run_in_threadpool(_store, service, who, spec, found)
-        finally:
-            await run_in_threadpool(shutil.rmtree, folder, True)
     else:
         raise Refusal(415, "unsupported_media", "send application/json, or a .m file as text/plain")
     response.status_code = 201 if new else 200
@@ -190,11 +184,10 @@ def _parsed(body: bytes) -> dict[str, Any]:
 
 
 def _store(service: State, who: Caller, spec: dict[str, Any], upload: Upload | None) -> tuple[Problem, bool]:
-    settings = service.settings
     size = _NAMED_CASE if upload is None else upload.size
     folder, case = (None, None) if upload is None else (str(upload.path.parent), upload.path.name)
     asked = {"problem": spec, "folder": folder, "case": case}
-    found = service.children.read("app.inspect:problem", asked, reading_limits(settings, size))
+    found = service.children.read("app.inspect:problem", asked, reading_limits(service.settings, size))
     file = None if upload is None else upload.sha256
     name = found["summary"]["name"]
     row = Problem(
@@ -206,8 +199,4 @@ def _store(service: State, who: Caller, spec: dict[str, Any], upload: Upload | N
         summary=found["summary"],
         created_at=now(),
     )
-    most = int(allowance(who, settings, "problems"))
-    try:
-        return objects.add(service.engine, service.blobs, row, None if upload is None else upload.path, most)
-    except objects.QuotaError as error:
-        raise too_many("quota_exceeded", str(error), wait=3600) from error
+    return store(service, who, row, None if upload is None else upload.path, "problems")

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -17,8 +14,8 @@ from app.api.children import reading as reading_limits
 from app.api.errors import Refusal, not_found, refused
 from app.api.links import PROXY_LINKS
 from app.api.pages import decode, encode
-from app.api.state import Service, State, Who, allowance, too_many
-from app.api.uploads import LARGEST_MANIFEST, Upload, model_format, receive
+from app.api.state import Service, State, Who
+from app.api.uploads import LARGEST_MANIFEST, Upload, model_format, receive, store, upload_folder
 from app.store import objects
 from app.store.database import new_id, now, reading
 from app.store.keys import Caller
@@ -70,13 +67,10 @@ async def upload(
     ] = None,
 ) -> ProxyBody:
     """Upload a model file. Its address is the SHA-256 of its bytes: the same file is stored once."""
-    folder = Path(await run_in_threadpool(tempfile.mkdtemp, prefix="certigap-"))
-    try:
+    async with upload_folder() as folder:
         found = await receive(request, folder / "upload", service.settings.largest_upload, "model")
         text = found.manifest if manifest is None else _decoded(manifest)
         row, new = await run_in_threadpool(_store, service, who, found, text)
-    finally:
-        await run_in_threadpool(shutil.rmtree, folder, True)
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/v1/proxies/{row.id}"
     return proxy_body(row)
@@ -124,9 +118,10 @@ def _store(service: State, who: Caller, upload: Upload, manifest: bytes | None) 
     path = upload.path.rename(upload.path.with_name(f"model.{kind}"))
     if manifest is not None:
         path.with_suffix(".json").write_bytes(manifest)
-    settings = service.settings
     found = service.children.read(
-        "app.inspect:proxy", {"folder": str(path.parent), "model": path.name}, reading_limits(settings, upload.size)
+        "app.inspect:proxy",
+        {"folder": str(path.parent), "model": path.name},
+        reading_limits(service.settings, upload.size),
     )
     if "unsupported" in found:
         raise _unsupported(found["unsupported"])
@@ -141,10 +136,7 @@ def _store(service: State, who: Caller, upload: Upload, manifest: bytes | None) 
         summary=found["summary"],
         created_at=now(),
     )
-    try:
-        return objects.add(service.engine, service.blobs, row, path, int(allowance(who, settings, "proxies")))
-    except objects.QuotaError as error:
-        raise too_many("quota_exceeded", str(error), wait=3600) from error
+    return store(service, who, row, path, "proxies")
 
 
 def _unsupported(places: list[list[Any]]) -> Refusal:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from fastapi import Request
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
 
 from app.api.errors import Refusal
 from app.api.middleware import BodyTooLargeError
+from app.api.state import State, allowance, too_many
+from app.store import objects
+from app.store.keys import Caller
 
 LARGEST_MANIFEST = 65_536
 # Bytes that tell the format: the length of a safetensors header, and its first one.
@@ -46,6 +53,29 @@ class Upload:
     size: int
     head: bytes
     manifest: bytes | None = None
+
+
+@asynccontextmanager
+async def upload_folder() -> AsyncIterator[Path]:
+    """A temporary folder for what a request brings, removed at its end."""
+    folder = Path(await run_in_threadpool(tempfile.mkdtemp, prefix="certigap-"))
+    try:
+        yield folder
+    finally:
+        await run_in_threadpool(shutil.rmtree, folder, True)
+
+
+def store(service: State, who: Caller, row: objects.Row, path: Path | None, quota: str) -> tuple[objects.Row, bool]:
+    """Store an object and its bytes; see `objects.add`.
+
+    Raises:
+        Refusal: 429, the tenant has as many as the limit `quota` allows.
+    """
+    try:
+        most = int(allowance(who, service.settings, quota))
+        return objects.add(service.engine, service.blobs, row, path, most)
+    except objects.QuotaError as error:
+        raise too_many("quota_exceeded", str(error), wait=3600) from error
 
 
 def model_format(head: bytes) -> Literal["onnx", "safetensors"]:
