@@ -13,11 +13,11 @@ from problems.domain import Domain
 from proxies.load import LoadedProxy
 from verifier.certificate import finite_or_none, make_certificate, versions
 from verifier.options import VerifyOptions
-from verifier.replay import onnx_gap
+from verifier.replay import cost_size, onnx_gap
 from verifier.result import Result, Verdict
 from verifier.sampling import sampled_gaps
 
-# Two evaluations of one network, float32 and float64, agree to this share of the optimal cost.
+# Two evaluations of one network, float32 and float64, agree to this share of the larger cost (see `cost_size`).
 ONNX_AGREEMENT = 1e-4
 # Share of the time limit that the samples of the report may take.
 SAMPLING_SHARE = 0.1
@@ -44,7 +44,7 @@ def answer_of(loaded: LoadedProxy, domain: Domain, u: float, options: VerifyOpti
     gap = None
     if loaded.onnx is not None and result.witness is not None:
         gap = onnx_gap(loaded.onnx, loaded.proxy, loaded.problem, result.witness)
-        if abs(gap - result.witness.gap) > ONNX_AGREEMENT * abs(result.witness.optimal_cost):
+        if abs(gap - result.witness.gap) > ONNX_AGREEMENT * cost_size(loaded.problem, result.witness):
             note = f"the witness does not replay: onnxruntime gives a gap of {gap:.8g}, not {result.witness.gap:.8g}"
             doubted = result.verdict in (Verdict.CERTIFIED, Verdict.FALSIFIED)
             verdict = Verdict.BOUNDED if doubted else result.verdict
@@ -53,7 +53,7 @@ def answer_of(loaded: LoadedProxy, domain: Domain, u: float, options: VerifyOpti
     factor, unit = loaded.problem.display
     witness = result.witness
     data = {
-        "lower": result.lower,
+        "lower": finite_or_none(result.lower),
         "upper": finite_or_none(result.upper),
         "unit": result.unit,
         "relative": finite_or_none(result.relative),

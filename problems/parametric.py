@@ -19,12 +19,15 @@ class ParametricProblem(ABC):
         name: the instance's name, as a user knows it.
         unit: unit of the objective and so of every gap.
         convex: whether Phi is convex in x (x only moves right-hand sides of a linear program), so that it has tangents.
+        least_gap: no gap is smaller: 0 where Phi is an optimal value, -inf where c is compared with a level that a
+            proxy may also be better than.
     """
 
     kind: str
     name: str
     unit: str
     convex: bool = True
+    least_gap: float = 0.0
 
     @property
     @abstractmethod
@@ -76,6 +79,10 @@ class ParametricProblem(ABC):
     def value_range(self, domain: Domain) -> tuple[float, float]:
         """Return valid limits of Phi over the domain, (-inf, inf) where the problem knows none by itself."""
         return -np.inf, np.inf
+
+    def reading(self, lower: float, upper: float) -> str:
+        """Return what a certified interval of the largest gap says in the family's own words; "" where nothing more."""
+        return ""
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -49,10 +49,10 @@ def make_certificate(
     return {
         "schema": SCHEMA,
         "claim": {
-            "statement": statement(result.verdict, result.lower, result.upper, result.unit, u),
+            "statement": statement(result.verdict, result.lower, result.upper, result.unit, u, problem),
             "measure": options.measure,
             "unit": result.unit,
-            "lower": result.lower,
+            "lower": finite_or_none(result.lower),
             "upper": finite_or_none(result.upper),
             "verdict": result.verdict.value,
             "termination": result.termination.value,
@@ -90,13 +90,20 @@ def make_certificate(
     }
 
 
-def statement(verdict: Verdict, lower: float, upper: float, unit: str, u: float) -> str:
-    """Return the claim as one sentence; arguments as in `Result`, and the domain's relative size."""
+def statement(verdict: Verdict, lower: float, upper: float, unit: str, u: float, problem: ParametricProblem) -> str:
+    """Return the claim in a sentence or two.
+
+    Args:
+        verdict, lower, upper, unit: as in `Result`.
+        u: the domain's relative size.
+        problem: whose gap it is.
+    """
     unit = "of the optimal value" if unit == "1" else unit
     domain = f"over all inputs within u = {100 * u:g} %"
     if verdict is Verdict.UNKNOWN:
         return f"No upper bound of the gap is known {domain}; a gap of {lower:.6g} {unit} was attained."
-    return f"The gap never exceeds {upper:.8g} {unit} {domain}; {lower:.8g} {unit} was attained."
+    said = f"The gap never exceeds {upper:.8g} {unit} {domain}; {lower:.8g} {unit} was attained."
+    return f"{said} {problem.reading(lower, upper)}".rstrip()
 
 
 def trusted(result: Result) -> tuple[str, ...]:

@@ -95,7 +95,8 @@ def _words(certificate: Mapping[str, Any], proxy: Proxy, problem: ParametricProb
     claim, told = certificate["claim"], certificate["problem"]
     unit = "1" if claim["measure"] == "relative" else problem.unit
     upper = np.inf if claim["upper"] is None else claim["upper"]
-    says = statement(Verdict(claim["verdict"]), claim["lower"], upper, unit, certificate["domain"]["u"])
+    lower = problem.least_gap if claim["lower"] is None else claim["lower"]
+    says = statement(Verdict(claim["verdict"]), lower, upper, unit, certificate["domain"]["u"], problem)
     spec = proxy.manifest.problem.model_dump(mode="json")
     parts = {
         "statement": claim["statement"] == says,
@@ -109,7 +110,12 @@ def _words(certificate: Mapping[str, Any], proxy: Proxy, problem: ParametricProb
 def _witness(certificate: Mapping[str, Any], proxy: Proxy, problem: ParametricProblem, domain: Domain) -> list[Finding]:
     claim, stored = certificate["claim"], certificate["witness"]
     if stored is None:
-        return [_finding("the lower bound was attained", claim["lower"] == 0.0, "no witness: only 0 may be claimed")]
+        least = None if np.isinf(problem.least_gap) else problem.least_gap
+        return [
+            _finding(
+                "the lower bound was attained", claim["lower"] == least, f"no witness: only {least} may be claimed"
+            )
+        ]
     latent = np.array(stored["latent"], dtype=np.float64)
     again = replay(proxy, problem, domain, latent)
     gap = again.relative_gap if claim["measure"] == "relative" else again.gap
@@ -153,8 +159,9 @@ def _upper(
     if claim["upper"] is None:
         return Finding("the upper bound", Standing.HOLDS, "none is claimed")
     gaps = sampled_gaps(proxy, problem, domain, samples, seed, claim["measure"] == "relative")
-    largest = float(gaps.max(initial=0.0))
-    holds = largest <= claim["upper"] and claim["lower"] <= claim["upper"] * (1 + REPLAY_TOLERANCE)
+    largest = float(gaps.max(initial=problem.least_gap))
+    upper, lower = claim["upper"], problem.least_gap if claim["lower"] is None else claim["lower"]
+    holds = largest <= upper and lower <= upper + REPLAY_TOLERANCE * abs(upper)
     return _finding(
         "no random input contradicts the upper bound",
         holds,

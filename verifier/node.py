@@ -232,7 +232,9 @@ class _Expansion:
     def _is_solvable(self, bounds: Bounds) -> bool:
         if not self._can_split(bounds) or not self._is_large():
             return True
-        return self.outcome.upper <= SOLVABLE * self.task.goal(self.lower()) and not self._is_too_wide(bounds)
+        # Where gaps are signed there is no factor to the goal; the effort is limited all the same.
+        near = self.task.signed or self.outcome.upper <= SOLVABLE * self.task.goal(self.lower())
+        return near and not self._is_too_wide(bounds)
 
     def _solve(self, bounds: Bounds) -> bool:
         """Give the node to the MILP solver, within an effort that grows with depth; return whether to try again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Literal
 
 import torch
@@ -66,8 +67,8 @@ class VerifyOptions:
             raise OptionsError(f"the tolerance {self.tolerance} must lie between 0 and 1; try 0.001")
         if self.workers < 1:
             raise OptionsError(f"{self.workers} workers cannot work; give at least one")
-        if self.threshold is not None and not 0 <= self.threshold < float("inf"):
-            raise OptionsError(f"a threshold of {self.threshold} asks nothing: a gap is never negative; give 0 or more")
+        if self.threshold is not None and not isfinite(self.threshold):
+            raise OptionsError(f"a threshold of {self.threshold} asks nothing; give a number")
         if self.seed < 0:
             raise OptionsError(f"the seed {self.seed} is negative; give 0 or more")
         if self.attack.starts < 1 or self.attack.exact < 1 or self.attack.regions < 1:
@@ -81,8 +82,14 @@ class VerifyOptions:
         """Refuse what cannot be asked of a problem, before any work is done.
 
         Raises:
-            OptionsError: the problem has no formulation of this name, or this machine no such device.
+            OptionsError: the problem has no such gap, threshold or formulation, or this machine no such device.
         """
+        if self.threshold is not None and self.threshold < problem.least_gap:
+            raise OptionsError(f"a threshold of {self.threshold} asks nothing: a gap is never negative; give 0 or more")
+        if self.measure == "relative" and problem.least_gap < 0:
+            raise OptionsError(
+                f"a {problem.kind} problem has no optimal value for a gap to be a share of; ask for the absolute gap"
+            )
         if (self.attack.device or "").startswith("cuda") and not torch.cuda.is_available():
             raise OptionsError(
                 "the attack was to run on a GPU, but none can be used here; choose the device cpu or auto"

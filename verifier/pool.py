@@ -60,7 +60,7 @@ class Pool:
         # A fresh interpreter: forking one that has solvers and threads in it is not safe.
         self._context = multiprocessing.get_context("spawn")
         self._task = task
-        self._lower = self._context.Value("d", 0.0)
+        self._lower = self._context.Value("d", task.problem.least_gap)
         self._workers = [self._spawn() for _ in range(workers)]
 
     @property

@@ -50,6 +50,13 @@ def sound_gap(proxy: Proxy, problem: ParametricProblem, domain: Domain, latent: 
     return witness.relative_gap if relative else witness.gap
 
 
+def cost_size(problem: ParametricProblem, witness: Witness) -> float:
+    """Return the size of the numbers whose difference a witness's gap is: what rounding is a share of."""
+    costs = max(abs(witness.proxy_cost), abs(witness.optimal_cost))
+    # A signed gap is a difference of entries of the decision, and may be small where they are not.
+    return max(costs, float(np.abs(witness.decision).max())) if problem.least_gap < 0 else costs
+
+
 def onnx_gap(onnx: bytes, proxy: Proxy, problem: ParametricProblem, witness: Witness) -> float:
     """Return the witness's gap when the user's own ONNX file is run by onnxruntime, in the file's own arithmetic.
 

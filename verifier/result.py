@@ -102,7 +102,7 @@ class Result:
     """The certified interval of the worst-case gap, and everything that a report or certificate tells of it.
 
     Attributes:
-        lower: a gap that was attained and replayed, in `unit`; 0 where none was found (a gap is never negative).
+        lower: a gap that was attained and replayed, in `unit`; where none was found, the problem's `least_gap`.
         upper: no input has a larger gap; inf where nothing is known.
         unit: of both: the problem's unit, or "1" for a relative gap.
         verdict, termination: what is known, and why it ended.
@@ -146,5 +146,6 @@ class Result:
 
     @property
     def closed(self) -> float:
-        """(upper - lower) / upper: 0 when the interval is a point."""
-        return (self.upper - self.lower) / self.upper if np.isfinite(self.upper) and self.upper > 0 else 1.0
+        """upper - lower as a share of the larger of the two: 0 when the interval is a point, 1 where none is known."""
+        size = max(abs(self.lower), abs(self.upper))
+        return (self.upper - self.lower) / size if np.isfinite(size) and size > 0 else 1.0

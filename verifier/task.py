@@ -65,11 +65,28 @@ class Task:
         if threshold is not None and lower <= threshold:
             return threshold
         # Nine tenths of the tolerance, so that rounding in a last comparison does not undo the stop.
-        return max(lower / (1 - 0.9 * self.options.tolerance), self.least_goal)
+        share = 0.9 * self.options.tolerance
+        if not self.signed:
+            return max(lower / (1 - share), self.least_goal)
+        return lower + max(share * abs(lower), self.least_goal) if np.isfinite(lower) else lower
+
+    def closed(self, lower: float, upper: float) -> bool:
+        """Return whether an interval of the largest gap is as good as a point."""
+        if not np.isfinite(upper - lower):
+            return False
+        tolerance, least = self.options.tolerance, self.least_goal * (1 + self.options.tolerance)
+        if not self.signed:
+            return upper - lower <= tolerance * upper or upper <= least
+        return upper - lower <= max(tolerance * max(abs(lower), abs(upper)), least)
+
+    @property
+    def signed(self) -> bool:
+        """Whether a gap may be negative: then 0 is a gap like any other, and no share of it closes an interval."""
+        return self.problem.least_gap < 0
 
     @property
     def least_goal(self) -> float:
-        """The gap below which none counts, in the measure's unit."""
+        """The gap (where gaps are signed: the difference of two) below which none counts, in the measure's unit."""
         return LEAST_GOAL if self.relative else LEAST_GOAL * self.problem.objective_scale
 
     def ratio_and_cutoff(self, goal: float) -> tuple[float, float | None]:

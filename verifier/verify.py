@@ -32,7 +32,7 @@ from verifier.node import Node
 from verifier.options import OptionsError, VerifyOptions
 from verifier.polish import Polisher
 from verifier.pool import MakePool, Pool
-from verifier.replay import is_sound, replay
+from verifier.replay import cost_size, is_sound, replay
 from verifier.result import Event, LayerStability, OnEvent, Result, Termination, Verdict, Witness
 from verifier.search import Search
 from verifier.task import Task
@@ -40,7 +40,7 @@ from verifier.value_function import value_range
 
 # A replayed gap above the upper bound by more than this share means that something is wrong, not rounding.
 CONTRADICTION = 1e-6
-# Model and replay agree at an input to this share of the larger cost: the solver's tolerances, priced.
+# Model and replay agree at an input to this share of the larger cost (`cost_size`): the solver's tolerances, priced.
 MODEL_AGREEMENT = 1e-4
 # Most steps of Dinkelbach's method in the attack; two are usual.
 MOST_RATIOS = 3
@@ -104,7 +104,7 @@ class _Verification:
     on_change: OnChange | None
     make_pool: MakePool
 
-    lower: float = 0.0
+    lower: float = field(init=False)
     upper: float = np.inf
     witness: Witness | None = None
     notes: list[str] = field(default_factory=list)
@@ -121,6 +121,7 @@ class _Verification:
     bounds: Bounds | None = None
 
     def __post_init__(self) -> None:
+        self.lower = self.problem.least_gap
         self.relative = self.options.measure == "relative"
         self.budget = Budget(self.options.time_limit, self._stop)
         self.task = Task(self.proxy, self.problem, self.domain, self.options)
@@ -159,7 +160,10 @@ class _Verification:
         whole = self.task.build(self.domain, bounds, 0.0, cutoff=False, kept=self.kept)
         # The box alone bounds the gap: whenever the work is stopped, some upper bound is known.
         box_bound = whole.gap_of(safe_lower_bound(whole.linear, np.zeros(whole.linear.rows)))
-        self._claim(max(box_bound, 0.0) / (self.task.least_size if self.relative else 1.0))
+        self._claim(max(box_bound, self.problem.least_gap) / (self.task.least_size if self.relative else 1.0))
+        if self.task.signed:
+            # Any input is a first lower bound where no gap is certain.
+            self._candidate(self.domain.centre, "bounds")
         return bounds
 
     def _attack(self, bounds: Bounds) -> None:
@@ -176,9 +180,9 @@ class _Verification:
         if isinstance(known, KnownTangents):
             self.cuts = known.cuts
         options = replace(self.options.attack, seed=self.options.seed)
-        last = -1.0
+        last: float | None = None
         for _ in range(MOST_RATIOS if self.relative else 1):
-            if self.lower <= last or self.budget.spent or self._decided:
+            if (last is not None and self.lower <= last) or self.budget.spent or self._decided:
                 break
             last, ratio = self.lower, self.task.ratio(self.lower)
             attack.best = None
@@ -207,7 +211,7 @@ class _Verification:
             return
         value = polisher.value_at(self.witness.latent, self.budget)
         replayed = self.witness.proxy_cost - (1 + ratio) * self.witness.optimal_cost
-        size = max(abs(self.witness.proxy_cost), abs(self.witness.optimal_cost))
+        size = cost_size(self.problem, self.witness)
         if value is not None and abs(value - replayed) > MODEL_AGREEMENT * size:
             self._doubt(f"the model gives {value:.8g} at the witness, its replay {replayed:.8g}: please report this")
 
@@ -274,7 +278,7 @@ class _Verification:
         gap = witness.relative_gap if self.relative else witness.gap
         if gap <= self.lower:
             return
-        if gap > self.upper * (1 + CONTRADICTION) + CONTRADICTION:
+        if gap > self.upper + CONTRADICTION * (1 + abs(self.upper)):
             self._doubt(f"a replayed gap of {gap:.8g} contradicts the upper bound {self.upper:.8g}: please report this")
         self.lower, self.witness = gap, witness
         self.upper = max(self.upper, gap)
@@ -285,12 +289,14 @@ class _Verification:
     @property
     def _decided(self) -> bool:
         threshold = self.options.threshold
-        if threshold is not None:
-            return self.lower > threshold or self.upper <= threshold
-        tolerance = self.options.tolerance
-        near = bool(np.isfinite(self.upper) and self.upper - self.lower <= tolerance * self.upper)
-        # A bound of no gap is the least goal, give or take a solver's rounding.
-        return near or self.upper <= self.task.least_goal * (1 + tolerance)
+        if threshold is None:
+            return self.task.closed(self.lower, self.upper)
+        return self.lower > threshold or self.upper <= threshold or self._at_threshold(threshold)
+
+    def _at_threshold(self, threshold: float) -> bool:
+        """Whether both bounds of a signed gap are the threshold but for rounding, so that no search decides it."""
+        off = max(abs(self.lower - threshold), abs(self.upper - threshold))
+        return self.task.signed and off <= self.task.least_goal
 
     def _stop(self) -> bool:
         return self.should_stop()
@@ -361,6 +367,12 @@ class _Verification:
             return Termination.THRESHOLD_DECIDED, Verdict.CERTIFIED
         if threshold is None and self._decided:
             return Termination.OPTIMAL, Verdict.CERTIFIED
+        if threshold is not None and self._at_threshold(threshold):
+            self._note(
+                f"the largest gap is the threshold {threshold:g} itself, but for rounding: nothing tells on which side "
+                "it lies; ask for a threshold a little above or below"
+            )
+            return Termination.OPTIMAL, Verdict.BOUNDED
         if self.should_stop():
             return Termination.CANCELLED, known
         limited = self.options.most_parts is not None and not self.budget.spent

@@ -197,7 +197,7 @@ def take_bounds(
     job = s.scalar(select(Job).where(*mine).with_for_update())
     if job is None:
         return None
-    if latent is not None and lower is not None and (job.latent is None or lower >= (job.lower or 0.0)):
+    if latent is not None and lower is not None and (job.latent is None or job.lower is None or lower >= job.lower):
         job.latent = list(latent)
     if lower is not None and (job.lower is None or lower > job.lower):
         job.lower = lower
