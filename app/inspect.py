@@ -14,13 +14,14 @@ from typing import Any
 
 from problems.errors import CaseError
 from problems.parametric import ParametricProblem
+from proxies.classification import classification_problem
 from proxies.dcopf import dcopf_problem, network_sizes
 from proxies.errors import ModelFileError, UnsupportedOperatorsError
 from proxies.files import load_network
 from proxies.knapsack import knapsack_problem
 from proxies.layers import Layer
 from proxies.load import load_proxy
-from proxies.manifest import PROBLEM_SPEC, DcOpfSpec, KnapsackSpec, Manifest
+from proxies.manifest import PROBLEM_SPEC, ClassificationSpec, DcOpfSpec, KnapsackSpec, Manifest
 from solvers.registry import describe_solvers
 from verifier.checker import CertificateError, Standing, check_certificate
 
@@ -80,9 +81,11 @@ def problem(spec: Json) -> Json:
     Raises:
         CertigapError: the case or instance is refused.
     """
-    if spec["problem"]["kind"] == "knapsack":
-        return {"summary": _summary(knapsack_problem(KnapsackSpec.model_validate(spec["problem"])))}
-    known = DcOpfSpec.model_validate(spec["problem"])
+    known = PROBLEM_SPEC.validate_python(spec["problem"])
+    if isinstance(known, KnapsackSpec):
+        return {"summary": _summary(knapsack_problem(known))}
+    if isinstance(known, ClassificationSpec):
+        return {"summary": _summary(classification_problem(known))}
     if spec["case"] is not None:
         os.chdir(spec["folder"])
         _check_lines(Path(spec["case"]))
@@ -142,7 +145,7 @@ def solvers(spec: Json) -> Json:
 
 def _is_known(manifest: Manifest) -> bool:
     """Return whether a manifest says everything about its problem; raises ModelFileError where it names a path."""
-    if isinstance(manifest.problem, KnapsackSpec) or _PGLIB.fullmatch(manifest.problem.case):
+    if not isinstance(manifest.problem, DcOpfSpec) or _PGLIB.fullmatch(manifest.problem.case):
         return True
     if not _OWN_CASE.fullmatch(manifest.problem.case):
         raise ModelFileError(

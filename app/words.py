@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import singledispatch
 
+from problems.classification import Classification
 from problems.dcopf import DcOpf
 from problems.knapsack import Knapsack
 from problems.parametric import ParametricProblem
@@ -20,6 +21,8 @@ class Words:
         best: what a relative gap is a share of.
         absolute: what an absolute gap is measured in.
         compared: a sentence on {proxy} and {best}, told as above; the gap is the {share} of the latter.
+
+    Where a gap has no optimal value behind it, there is no `best`.
     """
 
     worse: str
@@ -58,4 +61,15 @@ def _(problem: Knapsack) -> Words:
         best="best choice",
         absolute="value",
         compared="the proxy's choice is worth {proxy} value, the best one {best}: {share} less",
+    )
+
+
+@words.register
+def _(problem: Classification) -> Words:
+    return Words(
+        worse="of another class's lead",
+        sign=-1.0,
+        best="",
+        absolute="score",
+        compared=f"class {problem.label} leads the best other class by {{proxy}}",
     )

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from problems.knapsack_instances import read_knapsack
 from problems.parametric import ParametricProblem
+from proxies.classification import classification_proxy, read_sample
 from proxies.dcopf import dcopf_problem, dcopf_proxy, infer_specs
 from proxies.errors import ModelFileError, ProxyError
 from proxies.files import load_network
 from proxies.knapsack import knapsack_manifest, knapsack_problem, knapsack_proxy
 from proxies.layers import Layer
-from proxies.manifest import DcOpfSpec, InputUnit, KnapsackSpec, Manifest, OutputUnit, ProblemSpec
+from proxies.manifest import ClassificationSpec, DcOpfSpec, InputUnit, KnapsackSpec, Manifest, OutputUnit, ProblemSpec
 from proxies.proxy import Proxy
 
 
@@ -48,8 +49,8 @@ def load_proxy(
 
     Args:
         path: an ONNX or safetensors file.
-        case: a PGLib name or a `.m` file (for a knapsack proxy: a JSON instance), instead of the manifest's; needed
-            where there is no manifest, and then a PGLib name or a `.m` file.
+        case: a PGLib name or a `.m` file (for a knapsack proxy or a classifier: a JSON file of the instance or the
+            sample), instead of the manifest's. Needed where there is no manifest, and then not an instance.
         input_unit, output_unit: of the network, instead of the manifest's; MW where nobody says.
         spec: the problem, instead of the manifest's; `case` still counts before its case.
 
@@ -61,31 +62,33 @@ def load_proxy(
     path = Path(path)
     network, manifest = load_network(path)
     notes: tuple[str, ...] = ()
+    problem: ParametricProblem
     if manifest is not None and spec is not None:
         if manifest.problem.kind != spec.kind:
             raise ProxyError(f"{path.name} is a {manifest.problem.kind} proxy, and the problem is a {spec.kind} one")
         manifest = manifest.model_copy(update={"problem": spec})
-    if manifest is not None and isinstance(manifest.problem, KnapsackSpec):
-        proxy, problem = _knapsack(network, manifest, manifest.problem, path, case, (input_unit, output_unit))
-    elif isinstance(spec, KnapsackSpec):
-        raise ModelFileError(f"{path.name} has no manifest, and a knapsack proxy needs one that names its repair")
+    asked = spec if manifest is None else manifest.problem
+    if case is not None and (isinstance(asked, ClassificationSpec) or (asked is None and case.endswith(".json"))):
+        asked = read_sample(case)
+    if asked is not None and asked.kind != "dcopf" and (input_unit, output_unit) != (None, None):
+        raise ProxyError(f"{path.name} is a {asked.kind} proxy, whose inputs and outputs have no unit to choose")
+    if isinstance(asked, ClassificationSpec):
+        manifest = manifest or Manifest(problem=asked)
+        proxy, problem = classification_proxy(network, manifest.model_copy(update={"problem": asked}))
+    elif isinstance(asked, KnapsackSpec):
+        if manifest is None:
+            raise ModelFileError(f"{path.name} has no manifest, and a knapsack proxy needs one that names its repair")
+        proxy, problem = _knapsack(network, manifest, asked, case)
     else:
-        proxy, problem, notes = _dcopf(network, manifest, spec, path, case, (input_unit, output_unit))
+        proxy, problem, notes = _dcopf(network, manifest, asked, path, case, (input_unit, output_unit))
     data = path.read_bytes()
     onnx = None if path.suffix.lower() == ".safetensors" or data[8:9] == b"{" else data
     return LoadedProxy(proxy, problem, hashlib.sha256(data).hexdigest(), onnx, notes)
 
 
 def _knapsack(
-    network: Sequence[Layer],
-    manifest: Manifest,
-    spec: KnapsackSpec,
-    path: Path,
-    case: str | None,
-    units: tuple[str | None, str | None],
+    network: Sequence[Layer], manifest: Manifest, spec: KnapsackSpec, case: str | None
 ) -> tuple[Proxy, ParametricProblem]:
-    if units != (None, None):
-        raise ProxyError(f"{path.name} is a knapsack proxy, whose inputs and outputs have no unit to choose")
     problem = knapsack_problem(spec) if case is None else read_knapsack(case)
     if case is not None:
         manifest = manifest.model_copy(update={"problem": knapsack_manifest(problem).problem})

@@ -37,15 +37,46 @@ class KnapsackSpec(_Strict):
     capacity: float
 
 
+class ClassificationSpec(_Strict):
+    """The sample that a classifier is asked about.
+
+    Attributes:
+        name: of the sample.
+        centre: its n features.
+        label: its class, counted from 0.
+        classes: how many there are; None for as many as the network tells apart.
+        lower, upper: the features' limits, one number for all or one for each; none, or both.
+        names: of the features; none, or one each.
+    """
+
+    kind: Literal["classification"] = "classification"
+    name: str = "sample"
+    centre: tuple[float, ...]
+    label: int
+    classes: int | None = None
+    lower: float | tuple[float, ...] | None = None
+    upper: float | tuple[float, ...] | None = None
+    names: tuple[str, ...] = ()
+
+
 def _kind(spec: object) -> str:
     """Return a problem's kind; "dcopf" where a manifest does not say."""
     return str(spec.get("kind", "dcopf") if isinstance(spec, Mapping) else getattr(spec, "kind", "dcopf"))
 
 
 ProblemSpec = Annotated[
-    Annotated[DcOpfSpec, Tag("dcopf")] | Annotated[KnapsackSpec, Tag("knapsack")], Discriminator(_kind)
+    Annotated[DcOpfSpec, Tag("dcopf")]
+    | Annotated[KnapsackSpec, Tag("knapsack")]
+    | Annotated[ClassificationSpec, Tag("classification")],
+    Discriminator(_kind),
 ]
-PROBLEM_SPEC: TypeAdapter[DcOpfSpec | KnapsackSpec] = TypeAdapter(ProblemSpec)
+PROBLEM_SPEC: TypeAdapter[DcOpfSpec | KnapsackSpec | ClassificationSpec] = TypeAdapter(ProblemSpec)
+# What a manifest cannot choose, by the kind of its problem.
+_NO_CHOICE = {
+    "dcopf": set[str](),
+    "knapsack": {"input", "output"},
+    "classification": {"input", "output", "repair"},
+}
 InputUnit = Literal["MW", "pu"]
 OutputUnit = Literal["MW", "pu", "fraction"]
 Repair = Literal["clamp", "hypersimplex", "sort_prefix", "sort_skip"]
@@ -69,7 +100,7 @@ class Manifest(_Strict):
     """Schema version, problem, units, and the repair layers that the network's output enters.
 
     A knapsack network reads the item values and the capacity as they are and writes a score an item: there, `input`
-    and `output` do not apply.
+    and `output` do not apply; nor do they to a classifier, whose scores need no `repair` either.
 
     Attributes:
         made_by: the command that made the file, for the record.
@@ -85,16 +116,16 @@ class Manifest(_Strict):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     @model_validator(mode="after")
-    def _units_are_of_dispatch(self) -> Manifest:
-        extra = {"input", "output"} & self.model_fields_set
-        if isinstance(self.problem, KnapsackSpec) and extra:
-            raise ValueError(f"a knapsack proxy has no {' and no '.join(sorted(extra))} to choose; leave it out")
+    def _chooses_what_there_is(self) -> Manifest:
+        extra = _NO_CHOICE[self.problem.kind] & self.model_fields_set
+        if extra:
+            no = " and no ".join(sorted(extra))
+            raise ValueError(f"a {self.problem.kind} proxy has no {no} to choose; leave it out")
         return self
 
     def to_json(self) -> str:
         """Return the manifest as JSON text."""
-        unused = {"input", "output"} if isinstance(self.problem, KnapsackSpec) else None
-        return self.model_dump_json(by_alias=True, indent=2, exclude=unused)
+        return self.model_dump_json(by_alias=True, indent=2, exclude=_NO_CHOICE[self.problem.kind])
 
 
 def parse_manifest(text: str | bytes, source: str | Path) -> Manifest:

@@ -62,7 +62,7 @@ class ProblemBody(BaseModel):
     """A parametric problem."""
 
     id: str
-    kind: Literal["dcopf", "knapsack"]
+    kind: Literal["dcopf", "knapsack", "classification"]
     spec: dict[str, Any]
     summary: ProblemSummary
     created_at: datetime

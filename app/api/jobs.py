@@ -29,6 +29,7 @@ from app.store.tables import TERMINAL, Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 
+CLASSIFICATION = "classification"
 LONGEST_WAIT = 60
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
 _PROXY, _PROBLEM = "prx_01J8ZC3V5T6XEXAMPLE0PROXY0", "prb_01J8ZC3V5T6XEXAMPLE0PRB000"
@@ -195,19 +196,39 @@ def _check_objects(s: Session, who: Caller, body: Any) -> None:
     if body.problem is not None and problem is None:
         raise _wrong("problem", "there is no such problem", "unknown_problem")
     if isinstance(body, TrainJob):
+        if problem is not None and problem.spec["kind"] == CLASSIFICATION:
+            raise _wrong("problem", "a classifier is trained on many samples, not here", "no_training")
         return
     proxy = objects.find_proxy(s, who.tenant, body.proxy)
     if proxy is None:
         raise _wrong("proxy", "there is no such proxy", "unknown_proxy")
     if problem is None and proxy.summary["problem"] is None:
         raise _wrong("problem", "the proxy's file does not say which problem it is for; name one", "problem_needed")
-    kind = "dcopf" if proxy.manifest is None else proxy.manifest["problem"]["kind"]
-    if problem is not None and problem.spec["kind"] != kind:
-        detail = f"the proxy is for the kind {kind}, the problem is of the kind {problem.spec['kind']}"
+    asked = None if problem is None else problem.spec["kind"]
+    # A file without a manifest may be for any kind whose manifest says nothing that its problem does not.
+    kinds = ("dcopf", CLASSIFICATION) if proxy.manifest is None else (proxy.manifest["problem"]["kind"],)
+    if asked not in (None, *kinds):
+        detail = f"the proxy is for the kind {' or '.join(kinds)}, the problem is of the kind {asked}"
         raise _wrong("problem", detail, "other_kind")
-    if kind == "knapsack" and (body.input_unit is not None or body.output_unit is not None):
+    kind = asked or kinds[0]
+    if kind != "dcopf" and (body.input_unit is not None or body.output_unit is not None):
         name = "output_unit" if body.input_unit is None else "input_unit"
-        raise _wrong(name, "a knapsack proxy has no units to choose", "no_units")
+        raise _wrong(name, f"a {kind} proxy has no units to choose", "no_units")
+    _check_gap(kind, body)
+
+
+def _check_gap(kind: str, body: Any) -> None:
+    """Refuse a measure or a threshold that the gap of a kind of problems does not have."""
+    options = getattr(body, "options", None)
+    where, measure = (
+        ("measure", getattr(body, "measure", None)) if options is None else ("options/measure", options.measure)
+    )
+    if kind == CLASSIFICATION and measure == "relative":
+        detail = "a classifier's gap is not relative to anything; ask for the measure absolute"
+        raise _wrong(where, detail, "no_relative_gap")
+    threshold = None if options is None else options.threshold
+    if kind != CLASSIFICATION and threshold is not None and threshold < 0:
+        raise _wrong("options/threshold", "a gap is never negative; give 0 or more", "no_negative_gap")
 
 
 def _wrong(field: str, detail: str, code: str) -> Refusal:

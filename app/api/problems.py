@@ -1,4 +1,4 @@
-"""Problems: a PGLib case by name, a case file of the caller's own, or a knapsack instance."""
+"""Problems: a PGLib case by name, a case file of the caller's own, a knapsack instance, or a sample to classify."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ _LARGEST_INSTANCE = 100_000
 _NAMED_CASE = 2**25
 
 
+_Features = Annotated[list[FiniteFloat], Field(min_length=1, max_length=_LARGEST_INSTANCE)]
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -61,13 +64,34 @@ class KnapsackBody(_Body):
     capacity: FiniteFloat = Field(ge=0)
 
 
-_Instance = Annotated[DcOpfBody | KnapsackBody, Field(discriminator="kind")]
-_adapter: TypeAdapter[DcOpfBody | KnapsackBody] = TypeAdapter(_Instance)
+class ClassificationBody(_Body):
+    """A sample that a classifier is asked about.
+
+    `label` counts the classes from 0, `classes` is left open for as many as the network tells apart. `lower` and
+    `upper` are the features' limits, one number for all or one for each: they clip the inputs, and u is a share of the
+    range between them. Without limits u counts in the features' own unit.
+    """
+
+    kind: Literal["classification"]
+    name: str = Field("sample", min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+    centre: _Features
+    label: int = Field(ge=0, lt=_LARGEST_INSTANCE)
+    classes: int | None = Field(None, ge=2, le=_LARGEST_INSTANCE)
+    lower: FiniteFloat | _Features | None = None
+    upper: FiniteFloat | _Features | None = None
+    names: list[Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]] = Field(
+        [], max_length=_LARGEST_INSTANCE
+    )
+
+
+_Instance = Annotated[DcOpfBody | KnapsackBody | ClassificationBody, Field(discriminator="kind")]
+_adapter: TypeAdapter[DcOpfBody | KnapsackBody | ClassificationBody] = TypeAdapter(_Instance)
 _EXAMPLES = {
     "pglib": {"value": {"kind": "dcopf", "case": "pglib_opf_case57_ieee"}},
     "knapsack": {
         "value": {"kind": "knapsack", "name": "three", "values": [3, 5, 4], "weights": [2, 4, 3], "capacity": 6}
     },
+    "classification": {"value": {"kind": "classification", "centre": [0.2, 0.7], "label": 1, "lower": 0, "upper": 1}},
 }
 _FILE = {"schema": {"type": "string", "format": "binary"}}
 _BODY = {
@@ -80,12 +104,14 @@ _BODY = {
                     "oneOf": [
                         {"$ref": "#/components/schemas/DcOpfBody"},
                         {"$ref": "#/components/schemas/KnapsackBody"},
+                        {"$ref": "#/components/schemas/ClassificationBody"},
                     ],
                     "discriminator": {
                         "propertyName": "kind",
                         "mapping": {
                             "dcopf": "#/components/schemas/DcOpfBody",
                             "knapsack": "#/components/schemas/KnapsackBody",
+                            "classification": "#/components/schemas/ClassificationBody",
                         },
                     },
                 },

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
+from pydantic import ValidationError
 
 from proxies.load import load_proxy
+from proxies.manifest import ClassificationSpec
 from verifier.checker import CertificateError, Standing, check_certificate
 
 
@@ -28,10 +30,11 @@ def check(
         spec, u = data["problem"], float(data["domain"]["u"])
         inputs, outputs = (data["proxy"].get(key, {}).get("unit") for key in ("input", "output"))
         case = case or spec.get("case")
+        sample = _sample(spec) if case is None and spec.get("kind") == "classification" else None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CertificateError(f"{certificate} is not a certificate ({error}); nothing was checked") from error
     torch.set_num_threads(1)
-    loaded = load_proxy(model, case, inputs, outputs)
+    loaded = load_proxy(model, case, inputs, outputs, sample)
     findings = check_certificate(data, loaded.proxy, loaded.problem, loaded.problem.domain(u), samples)
     holds = all(finding.standing is not Standing.FAILS for finding in findings)
     if as_json:
@@ -41,3 +44,14 @@ def check(
         for finding in findings:
             print(f"{finding.standing.value:8} {finding.claim} ({finding.detail})")
     return 0 if holds else 1
+
+
+def _sample(told: dict[str, Any]) -> ClassificationSpec:
+    """Return the sample that a certificate tells whole."""
+    fields = {name: value for name, value in told.items() if name != "fingerprint"}
+    try:
+        return ClassificationSpec.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CertificateError(f"the certificate's sample is wrong at {where}: {first['msg']}") from error

@@ -28,7 +28,7 @@ def summary(result: Result, problem: ParametricProblem, u: float) -> str:
         Verdict.BOUNDED: f"bounded: on {where}, the worst-case gap is between {lower} and {upper}",
         Verdict.UNKNOWN: f"unknown: on {where}, a gap of {lower} was attained; no upper bound is known",
     }[result.verdict]
-    lines = [first]
+    lines = [first, *filter(None, [problem.reading(result.lower, result.upper)])]
     if result.witness is not None:
         told = words(problem)
         proxy, best = (told.sign * cost + 0.0 for cost in (result.witness.proxy_cost, result.witness.optimal_cost))

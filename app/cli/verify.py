@@ -39,12 +39,17 @@ def verify(
     model: Annotated[Path, typer.Argument(help="ONNX or safetensors file of the network.", show_default=False)],
     u: Annotated[str, typer.Option("-u", help="Half-width of the inputs' range: 5% or 0.05.")] = "5%",
     case: Annotated[
-        str | None, typer.Option(help="PGLib name, .m file or JSON instance; default: the manifest's.")
+        str | None,
+        typer.Option(
+            help="PGLib name, .m file, JSON instance, or for a classifier a JSON sample; else the manifest's."
+        ),
     ] = None,
     relative: Annotated[bool, typer.Option(help="Bound the gap divided by the optimal value.")] = False,
     threshold: Annotated[
         str | None,
-        typer.Option(help="Only decide whether the gap can exceed this: 500 ($/h, value), or 3% with --relative."),
+        typer.Option(
+            help="Only decide whether the gap can exceed this: 500 ($/h, value), 3% with --relative; a classifier: 0."
+        ),
     ] = None,
     tolerance: Annotated[float, typer.Option(help="Stop when lower and upper differ by less than this share.")] = 1e-3,
     time_limit: Annotated[float, typer.Option(help="Seconds for everything.")] = 3600.0,

@@ -23,7 +23,9 @@ class Options(_Body):
     """How to verify: the choices of `certigap verify`, with the same meaning and defaults."""
 
     measure: Literal["absolute", "relative"] = "absolute"
-    threshold: FiniteFloat | None = Field(None, ge=0, description="Only decide whether the gap can exceed this.")
+    threshold: FiniteFloat | None = Field(
+        None, description="Only decide whether the gap can exceed this; negative for a classifier only."
+    )
     tolerance: FiniteFloat = Field(1e-3, gt=0, lt=1)
     time_limit: FiniteFloat = Field(3600.0, gt=0, le=604_800, description="Seconds for everything.")
     solver: Literal["highs", "gurobi", "scip"] = "highs"

@@ -36,7 +36,7 @@ from proxies.dcopf import dcopf_problem
 from proxies.files import save_network
 from proxies.knapsack import knapsack_problem
 from proxies.load import LoadedProxy
-from proxies.manifest import PROBLEM_SPEC, KnapsackSpec
+from proxies.manifest import PROBLEM_SPEC, DcOpfSpec, KnapsackSpec
 from proxies.proxy import latent_layers
 from proxies.training import TrainingOptions
 from proxies.training_dcopf import train_dcopf
@@ -100,7 +100,7 @@ def _search(work: Work, loaded: LoadedProxy, u: float, options: VerifyOptions, *
     """Run the engine; where the search is `kept`, from what an earlier attempt stored, and storing what is open."""
 
     def on_event(event: Event) -> None:
-        bounds = {"lower": event.lower, "upper": finite_or_none(event.upper)} if kept else {}
+        bounds = {"lower": finite_or_none(event.lower), "upper": finite_or_none(event.upper)} if kept else {}
         work.say(event.phase, event.seconds, event.counters, **bounds)
 
     def on_change(change: Change) -> None:
@@ -260,6 +260,7 @@ def _train(spec: Any, work: Work, options: TrainingOptions, on_check: Any) -> tu
     if isinstance(spec, KnapsackSpec):
         knapsack: Knapsack = knapsack_problem(spec)
         return knapsack, *train_knapsack(knapsack, options, made_by="certigap job", on_check=on_check)
+    assert isinstance(spec, DcOpfSpec)  # Others are not taken in.
     case = str(work.folder / work.case) if work.case else None
     problem: DcOpf = dcopf_problem(spec, case)
     return problem, *train_dcopf(problem, spec, options, made_by="certigap job", on_check=on_check)

@@ -1,5 +1,5 @@
 """Reports; importing the package registers every family of problems."""
 
-from app.report import dcopf, knapsack
+from app.report import classification, dcopf, knapsack
 
-__all__ = ["dcopf", "knapsack"]
+__all__ = ["classification", "dcopf", "knapsack"]

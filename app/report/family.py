@@ -1,4 +1,4 @@
-"""What a family of problems adds to a report: its question, its setting, and the page's part on the worst case."""
+"""What a family of problems adds to a report: its question, setting and worst case; its own answer where it has one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import singledispatch
 
+import numpy as np
+
+from app.report import figures, sentences
+from app.words import words
 from problems.domain import Domain
-from problems.interval import Interval
+from problems.interval import Interval, Vector
 from problems.parametric import ParametricProblem
 from proxies.proxy import Proxy
-from verifier.result import Witness
+from verifier.result import Result, Witness
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,24 @@ def setting(problem: ParametricProblem, proxy: Proxy, domain: Domain) -> str:
 def worst_case(problem: ParametricProblem, proxy: Proxy, domain: Domain, witness: Witness) -> WorstCase:
     """Return what the page tells and draws of the worst case found."""
     raise NotImplementedError(f"no report for the problem type {type(problem).__name__}")
+
+
+@singledispatch
+def answer(problem: ParametricProblem, result: Result) -> str:
+    """Return the certified interval in one sentence."""
+    return sentences.answer(result, words(problem).worse)
+
+
+@singledispatch
+def sampling(problem: ParametricProblem, result: Result, gaps: Vector) -> str:
+    """Compare the largest gap of random inputs ((count,)) with the worst case, in one or two sentences."""
+    return sentences.sampling(result, gaps)
+
+
+@singledispatch
+def samples_figure(problem: ParametricProblem, result: Result, gaps: Vector) -> str:
+    """Draw the gaps of random inputs ((count,)) beside the bounds; "" where there is nothing to draw."""
+    return figures.sampled(gaps, result.lower, result.upper, result.unit) if np.any(gaps > 0) else ""
 
 
 def network_in_words(proxy: Proxy) -> str:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from app.report.chart import INK, LOG_FROM, OPTIMUM, PROXY, RANGE, log_axis, svg, tick
+from app.report.chart import FAINT, INK, LOG_FROM, OPTIMUM, PROXY, RANGE, log_axis, svg, tick
 from app.report.numbers import quantity
 from problems.interval import Vector
 from verifier.result import Event, LayerStability
@@ -46,12 +46,14 @@ def bounds_over_time(events: Sequence[Event], unit: str, spent: Mapping[str, flo
     factor = 100.0 if unit == "1" else 1.0
     lower = np.array([event.lower for event in events] + [events[-1].lower]) * factor
     upper = np.array([event.upper for event in events] + [events[-1].upper]) * factor
-    known = np.concatenate([lower[lower > 0], upper[np.isfinite(upper) & (upper > 0)]])
+    both_ends = np.concatenate([lower, upper])
+    finite = both_ends[np.isfinite(both_ends)]
+    known, signed = finite[finite > 0], bool((finite < 0).any())
 
     def draw(figure: Figure) -> None:
         strip, axes = figure.subplots(2, 1, sharex=True, height_ratios=[0.09, 1])
         _phase_strip(strip, _phases(events, spent, end), end, scale)
-        logarithmic = known.size > 0 and known.max() > LOG_FROM * known.min()
+        logarithmic = not signed and known.size > 0 and known.max() > LOG_FROM * known.min()
         if logarithmic:
             log_axis(axes, "y")
         shown = np.where(lower > 0, lower, np.nan) if logarithmic else lower
@@ -63,8 +65,11 @@ def bounds_over_time(events: Sequence[Event], unit: str, spent: Mapping[str, flo
             axes.text(0.99, 0.94, "no upper bound was found", transform=axes.transAxes, ha="right", color=OPTIMUM)
         axes.set_xlim(0, end / scale)
         axes.set(xlabel=f"time, {time_unit}", ylabel=axis_label(unit))
-        if not logarithmic:
+        if signed:
+            axes.axhline(0, color=FAINT, lw=0.8, zorder=0)
+        elif not logarithmic:
             axes.set_ylim(0, 1.08 * float(known.max()) if known.size else 1)
+        if not logarithmic:
             axes.yaxis.set_major_formatter(FuncFormatter(tick))
         axes.legend(loc="best")
 
@@ -131,16 +136,22 @@ def sampled(gaps: Vector, lower: float, upper: float, unit: str) -> str:
         counts, _, _ = axes.hist(values_shown, bins=bins.tolist(), color="#9aa7b3")
         axes.set_ylim(0, 1.32 * float(np.max(counts)))
         axes.set(xlabel=axis_label(unit) + (" (logarithmic)" if logarithmic else ""), ylabel="random inputs")
-        _mark(axes, lower * factor, f"lower bound {quantity(lower, unit, rounding=ROUND_FLOOR)}", PROXY, 0.86)
-        _mark(axes, upper * factor, f"upper bound {quantity(upper, unit, rounding=ROUND_CEILING)}", OPTIMUM, 0.97)
+        mark_bounds(axes, max(lower, 0.0), max(upper, 0.0), unit)
 
     return svg(draw, 2.7, "Gaps at random inputs beside the certified bounds")
 
 
+def mark_bounds(axes: Axes, lower: float, upper: float, unit: str) -> None:
+    """Draw both bounds as vertical lines with their names; on an axis of gaps, one that is 0 says nothing."""
+    factor = 100.0 if unit == "1" else 1.0
+    if math.isfinite(lower) and lower != 0:
+        _mark(axes, lower * factor, f"lower bound {quantity(lower, unit, rounding=ROUND_FLOOR)}", PROXY, 0.86)
+    if math.isfinite(upper) and upper != 0:
+        _mark(axes, upper * factor, f"upper bound {quantity(upper, unit, rounding=ROUND_CEILING)}", OPTIMUM, 0.97)
+
+
 def _mark(axes: Axes, at: float, text: str, colour: str, height: float) -> None:
     """Draw a vertical line at `at` and write beside it, on the side with room."""
-    if not (math.isfinite(at) and at > 0):
-        return
     axes.axvline(at, color=colour, lw=1.6)
     place = float(axes.transAxes.inverted().transform(axes.transData.transform((at, 0)))[0])
     side, shift = ("right", -5) if place > 0.35 else ("left", 5)

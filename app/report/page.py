@@ -12,9 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from app.report import figures
-from app.report.family import Row, question, setting, worst_case
+from app.report.family import Row, answer, question, samples_figure, sampling, setting, worst_case
 from app.report.numbers import quantity
-from app.report.sentences import ENDINGS, answer, conclusion, contradiction, sampling, seconds
+from app.report.sentences import ENDINGS, conclusion, contradiction, seconds
 from app.words import Words, words
 from problems.domain import Domain
 from problems.interval import Vector
@@ -51,7 +51,7 @@ def render_report(
         "question": question(problem, domain),
         "setting": setting(problem, proxy, domain),
         "case": problem.name,
-        "answer": answer(result, told.worse),
+        "answer": answer(problem, result),
         "verdict": result.verdict.value,
         "conclusion": conclusion(result),
         "ending": ENDINGS[result.termination],
@@ -59,17 +59,15 @@ def render_report(
         "lower": quantity(result.lower, unit, rounding=ROUND_FLOOR),
         "upper": quantity(result.upper, unit, rounding=ROUND_CEILING) if bounded else "",
         "notes": result.notes,
-        "sampling": sampling(result, gaps),
+        "sampling": sampling(problem, result, gaps),
         "seconds": seconds(result),
         "sizes": _sizes(result),
         "facts": _facts(result, told, facts),
         "witness": None,
-        "samples_figure": "",
+        "samples_figure": Markup(samples_figure(problem, result, gaps)),
         "bounds_figure": Markup(figures.bounds_over_time(result.events, unit, result.seconds)),
         "stability_figure": Markup(_stability_figure(result)),
     }
-    if np.any(gaps > 0):
-        page["samples_figure"] = Markup(figures.sampled(gaps, result.lower, result.upper, unit))
     if result.witness is not None:
         page["witness"] = worst_case(problem, proxy, domain, result.witness)
         page["other_label"] = f"The same gap in {told.absolute}" if unit == "1" else f"Relative to the {told.best}"

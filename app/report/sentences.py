@@ -67,8 +67,10 @@ def conclusion(result: Result) -> str:
             return "The worst case is at least the lower bound; there is no upper bound yet."
         if result.closed <= CLOSED:
             return "The two bounds meet, but something speaks against certifying them: see the notes."
-        share = f"{number(100 * result.closed, 3)}\u00a0%"
-        return f"The worst case lies between the two bounds; they are still {share} of the upper one apart."
+        apart = f"{number(100 * result.closed, 3)}\u00a0% of the upper one"
+        if result.lower < 0:
+            apart = quantity(result.upper - result.lower, result.unit, 3)
+        return f"The worst case lies between the two bounds; they are still {apart} apart."
     if result.termination is Termination.ERROR:
         return "Nothing is certified: the work ran into a defect."
     if known and not bounded:
@@ -112,8 +114,8 @@ def sampling(result: Result, gaps: Vector) -> str:
 
 def contradiction(result: Result, gaps: Vector) -> str:
     """Say so where a sampled gap refutes the upper bound."""
-    largest = float(gaps.max()) if gaps.size else 0.0
-    if largest <= result.upper * (1 + CONTRADICTION) + CONTRADICTION:
+    largest = float(gaps.max(initial=-math.inf))
+    if largest <= result.upper or largest <= result.upper + CONTRADICTION * (1 + abs(result.upper)):
         return ""
     return (
         f"A sampled gap of {quantity(largest, result.unit)} lies above the certified upper bound. One of the two is "

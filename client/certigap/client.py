@@ -73,8 +73,8 @@ class BaseClient(Resource[Runner]):
 
         Args:
             model: an ONNX or safetensors file, its bytes, or an uploaded proxy or its id.
-            case: a PGLib name, a `.m` file, a knapsack instance, or a problem or its id; default: what the proxy's
-                manifest names.
+            case: a PGLib name, a `.m` file, a knapsack instance, a sample to classify, or a problem or its id;
+                default: what the proxy's manifest names.
             u: half-width of the inputs' range; 0.05 is 5 %.
             input_unit, output_unit: of the network, instead of the manifest's.
             manifest: see `proxies.upload`.

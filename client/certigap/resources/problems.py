@@ -33,8 +33,9 @@ class Problems(Resource[Runner]):
         """Create a problem; the same one again gives the same id.
 
         Args:
-            case: a PGLib name such as "pglib_opf_case57_ieee", a MATPOWER file (`.m`), or a knapsack instance: its
-                JSON file, or a mapping with name, values, weights and capacity.
+            case: a PGLib name such as "pglib_opf_case57_ieee", a MATPOWER file (`.m`), a knapsack instance (name,
+                values, weights and capacity) or a sample to classify (centre, label, and where wanted name, classes,
+                lower, upper, names): its JSON file, or a mapping.
             thermal, shunts, angle_limits: of a grid only: how line limits count, and whether shunts and angle limits
                 do.
 
@@ -47,7 +48,7 @@ class Problems(Resource[Runner]):
         if isinstance(case, Mapping):
             request = _instance(case)
         elif Path(case).suffix == ".json":
-            request = _instance(_parsed(Path(case)))
+            request = _instance({"name": Path(case).stem, **_parsed(Path(case))})
         elif Path(case).suffix == ".m":
             request = _uploaded(Path(case), details)
         else:
@@ -67,7 +68,8 @@ class Problems(Resource[Runner]):
 
 def _instance(told: Mapping[str, Any]) -> Request:
     fields = {name: value for name, value in told.items() if name != "schema"}
-    return Request("POST", "/v1/problems", json={"kind": "knapsack", **fields})
+    kind = "classification" if "centre" in fields else "knapsack"
+    return Request("POST", "/v1/problems", json={"kind": kind, **fields})
 
 
 def _uploaded(path: Path, details: Mapping[str, str | bool]) -> Request:
@@ -81,9 +83,11 @@ def _parsed(path: Path) -> dict[str, Any]:
     try:
         instance = json.loads(_read(path))
     except ValueError as error:
-        raise UsageError(f"{path} is not JSON ({error}); give a knapsack instance") from error
+        raise UsageError(f"{path} is not JSON ({error}); give a knapsack instance or a sample") from error
     if not isinstance(instance, dict):
-        raise UsageError(f"{path} is no knapsack instance; it needs name, values, weights and capacity")
+        raise UsageError(
+            f"{path} is neither a knapsack instance (name, values, weights, capacity) nor a sample (centre, label)"
+        )
     return instance
 
 
