@@ -52,9 +52,10 @@ def sound_gap(proxy: Proxy, problem: ParametricProblem, domain: Domain, latent: 
 
 def cost_size(problem: ParametricProblem, witness: Witness) -> float:
     """Return the size of the numbers whose difference a witness's gap is: what rounding is a share of."""
-    costs = max(abs(witness.proxy_cost), abs(witness.optimal_cost))
-    # A signed gap is a difference of entries of the decision, and may be small where they are not.
-    return max(costs, float(np.abs(witness.decision).max())) if problem.least_gap < 0 else costs
+    if problem.least_gap < 0:
+        # A signed gap is a difference of entries of the decision, and these of others: all of them may be 0.
+        return max(float(np.abs(witness.decision).max()), problem.objective_scale)
+    return max(abs(witness.proxy_cost), abs(witness.optimal_cost))
 
 
 def onnx_gap(onnx: bytes, proxy: Proxy, problem: ParametricProblem, witness: Witness) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.bnn import data, embedding, end_to_end, training, verification
+from benchmarks.bnn import data, embedding, end_to_end, robustness, training, verification
 from proxies.layers.mip_value import MipOptions
 
 GENERATED = "heart-like (generated)"
@@ -67,8 +67,19 @@ def test_training_through_the_mip_lowers_its_value() -> None:
 SHORT = {
     training: ["--data", GENERATED, "--samples", "8", "--hidden", "1", "--time-limit", "5"],
     end_to_end: ["--data", GENERATED, "--quick", "--time-limit", "2"],
+    robustness: ["--classifiers", f"{GENERATED}: 4 sign", "--u", "2", "--samples", "1", "--steps", "50"],
     verification: ["--items", "4", "--networks", "4 sign,4 ReLU", "--u", "5", "--steps", "50", "--time-limit", "10"],
 }
+
+
+def test_a_classifier_is_trained_on_other_samples_than_it_is_asked_about() -> None:
+    found = robustness.trained(f"{GENERATED}: 8 sign", 300)
+    assert found.accuracy > 60
+    told = robustness.scores(found.network, torch.as_tensor(found.x))[:, 0].detach().numpy()
+    assert np.array_equal(told >= 0, found.classes == 1)
+    assert len(found.x) == round(found.accuracy / 100 * robustness.TESTED * data.GENERATED)
+    assert found.x.min() >= 0
+    assert found.x.max() <= 1
 
 
 @pytest.mark.parametrize("script", SHORT, ids=lambda script: script.__name__.split(".")[-1])

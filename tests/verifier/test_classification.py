@@ -16,9 +16,11 @@ from proxies.layers import Affine, Layer, Sign
 from proxies.proxy import Proxy
 from tests.proxies.classifiers import KINDS, classifier, margin, network, on_grid
 from verifier.attack import AttackOptions
+from verifier.bounds.over_domain import Method
 from verifier.certificate import make_certificate, to_json
 from verifier.checker import Standing, check_certificate
 from verifier.options import OptionsError, VerifyOptions
+from verifier.replay import cost_size
 from verifier.result import Result, Termination, Verdict
 from verifier.task import Task
 from verifier.verify import verify
@@ -215,3 +217,17 @@ def test_nothing_attained_is_null_in_a_certificate() -> None:
     certificate = make_certificate(nothing, proxy, problem, problem.domain(0.2), 0.2, QUICK)
     assert certificate["claim"]["lower"] is None
     assert findings(certificate, proxy, problem, 0.2) == []
+
+
+@pytest.mark.parametrize("bounds", ["interval", "crown", "alpha"])
+def test_scores_that_are_all_0_raise_no_doubt(bounds: Method) -> None:
+    """At the worst input all scores are sums of signs that cancel: rounding is no share of 0."""
+    weight = torch.tensor([[1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64)
+    first = Affine(torch.eye(2, dtype=torch.float64), torch.full((2,), 2.0, dtype=torch.float64))
+    proxy, problem = classifier([first, Sign(), Affine(weight, torch.zeros(3, dtype=torch.float64))])
+    result = verify(proxy, problem, problem.domain(0.1), replace(QUICK, bounds=bounds))
+    assert (result.lower, result.notes) == (0.0, ())
+    assert result.verdict is Verdict.CERTIFIED
+    witness = result.witness
+    assert witness is not None
+    assert cost_size(problem, witness) > 0
