@@ -187,7 +187,8 @@ class _Verification:
             last, ratio = self.lower, self.task.ratio(self.lower)
             attack.best = None
             began = self.budget.elapsed
-            attack.run(options, self.budget, ratio, lambda c: self._candidate(c.latent, "attack"))
+            climb = Budget(self.budget.left, lambda: self._stop() or self._decided)
+            attack.run(options, climb, ratio, lambda c: self._candidate(c.latent, "attack"))
             self._polish(attack, bounds, last, self.budget.elapsed - began)
 
     def _polish(self, attack: Attack, bounds: Bounds, goal: float, climbed: float) -> None:
@@ -196,11 +197,11 @@ class _Verification:
         polisher = Polisher(self.task, bounds, goal, self.kept)
         try:
             for candidate in attack.found[:POLISHED]:
+                if budget.spent or self._decided:
+                    break
                 better = polisher.improve(candidate.latent, budget)
                 if better is not None:
                     self._candidate(better.latent, "attack")
-                if budget.spent or self._decided:
-                    break
             self._check_model(polisher, self.task.ratio(goal))
         finally:
             polisher.close()

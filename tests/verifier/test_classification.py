@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from problems.classification import Classification
 from proxies.layers import Affine, Layer, Sign
 from proxies.proxy import Proxy
 from tests.proxies.classifiers import KINDS, classifier, margin, network, on_grid
+from verifier import attack
 from verifier.attack import AttackOptions
 from verifier.bounds.over_domain import Method
 from verifier.certificate import make_certificate, to_json
@@ -231,3 +233,22 @@ def test_scores_that_are_all_0_raise_no_doubt(bounds: Method) -> None:
     witness = result.witness
     assert witness is not None
     assert cost_size(problem, witness) > 0
+
+
+def test_the_attack_ends_with_the_first_input_that_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy, problem = classifier(network("relu", 3, 0), 2)
+    assert on_grid(proxy, problem, 0.45) > 0.5
+    climbs: list[int] = []
+    climb = attack._Climb.by_signs
+
+    def counted(*given: Any) -> Any:
+        climbs.append(1)
+        return climb(*given)
+
+    monkeypatch.setattr(attack._Climb, "by_signs", counted)
+    alone = replace(QUICK, most_parts=0, attack=AttackOptions(starts=32, rounds=5, patience=5))
+    verify(proxy, problem, problem.domain(0.45), alone)
+    usual = len(climbs)
+    climbs.clear()
+    assert verify(proxy, problem, problem.domain(0.45), replace(alone, threshold=0.0)).verdict is Verdict.FALSIFIED
+    assert len(climbs) <= 1 < usual
