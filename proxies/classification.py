@@ -99,7 +99,5 @@ def classification_proxy(network: Sequence[Layer], manifest: Manifest) -> tuple[
         size = layer.output_size(size)
     behind = [Affine(torch.tensor([[0.0], [1.0]]), torch.zeros(2))] if size == 1 else []
     problem = classification_problem(spec, max(2, size))
-    told = spec.model_copy(update={"classes": problem.classes})
-    return Proxy(
-        [*network, *behind], problem.input_size, manifest.model_copy(update={"problem": told}), network
-    ), problem
+    told = manifest.model_copy(update={"problem": spec.model_copy(update={"classes": problem.classes})})
+    return Proxy([*network, *behind], problem.input_size, told, network), problem

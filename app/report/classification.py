@@ -36,13 +36,12 @@ def _(problem: Classification, domain: Domain) -> str:
     share = _radius(problem, domain)
     if share is None:
         return f"Is every input of the given domain of {problem.name} classified as class {problem.label}?"
-    unit = "in its own unit" if problem.limits is None else "of its range"
-    moves = f"±{plain(share)}" if problem.limits is None else f"±{plain(100 * share)}\u00a0%"
-    return (
-        f"Is {problem.name} classified as class {problem.label} wherever each feature moves by up to {moves} {unit}?"
-        if share > 0
-        else f"Is {problem.name} classified as class {problem.label}?"
-    )
+    asked = f"Is {problem.name} classified as class {problem.label}"
+    if share == 0:
+        return f"{asked}?"
+    ranged = problem.limits is not None
+    moves = f"±{plain(100 * share)}\u00a0% of its range" if ranged else f"±{plain(share)} in its own unit"
+    return f"{asked} wherever each feature moves by up to {moves}?"
 
 
 @setting.register
@@ -63,13 +62,11 @@ def _(problem: Classification, result: Result) -> str:
     if result.lower > 0:
         lead = quantity(result.lower, result.unit, rounding=ROUND_FLOOR)
         return f"No: at one input another class leads class {label} by {lead}."
-    if upper <= 0:
-        lead = quantity(0.0 - upper, result.unit, rounding=ROUND_FLOOR)
-        return (
-            f"Yes: class {label} leads every other class by at least {lead}."
-            if upper < 0
-            else (f"Yes: no other class has a larger score than class {label}.")
-        )
+    if upper < 0:
+        lead = quantity(-upper, result.unit, rounding=ROUND_FLOOR)
+        return f"Yes: class {label} leads every other class by at least {lead}."
+    if upper == 0:
+        return f"Yes: no other class has a larger score than class {label}."
     return f"Not decided: no input where another class leads class {label} was found, but none is excluded."
 
 
