@@ -6,6 +6,7 @@ A worker that dies loses nothing: its node goes back to the search.
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import signal
 from collections.abc import Callable
@@ -60,7 +61,7 @@ class Pool:
         # A fresh interpreter: forking one that has solvers and threads in it is not safe.
         self._context = multiprocessing.get_context("spawn")
         self._task = task
-        self._lower = self._context.Value("d", task.problem.least_gap)
+        self._lower = self._context.Value("d", -math.inf)
         self._workers = [self._spawn() for _ in range(workers)]
 
     @property

@@ -46,7 +46,7 @@ class SpreadPool:
         self._local = Pool(task, workers)
         self._lanes = 0
         self._away: dict[int, tuple[float, Node]] = {}
-        self._lower = task.problem.least_gap
+        self._lower = -math.inf
         self._last: list[Said] = []
 
     @property
