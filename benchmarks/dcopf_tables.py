@@ -31,6 +31,8 @@ from verifier.verify import verify
 TOLERANCE = 0.01
 # The MILP counts as having reached the attack's objective from this share of it on: solvers stop at 1e-6 of a row.
 REACHED = 1 - 1e-6
+# Two certified intervals of one instance must meet, to this share: the solvers' own tolerances.
+AGREEMENT = 1e-6
 BILEVEL = Path(__file__).parent / "compact_vs_bilevel.json"
 Row = dict[str, Any]
 
@@ -109,7 +111,26 @@ def show(rows: list[Row], bilevel: dict[published.Key, float]) -> str:
         "`*`: stopped at the time limit, which is no time to close. `t.o.`: not reached within the limit. "
         "`below`: closed within the tolerance, below the attack's objective. `-`: not run, or nothing to compare."
     )
-    return "\n\n".join([*(f"### {title}\n\n{text}" for title, text in parts if text), legend])
+    return "\n\n".join([*(f"### {title}\n\n{text}" for title, text in parts if text), legend, agreement(rows)])
+
+
+def agreement(rows: list[Row]) -> str:
+    """Return how many single MILPs closed on a certified interval, and a sentence for each pair that does not meet."""
+    closed, apart = 0, []
+    for row in rows:
+        starts = row.get("warm_start") or {}
+        ways = {"alone": row.get("milp_alone"), "no start": starts.get("without"), "start": starts.get("with")}
+        for way, other in ways.items():
+            if other is None or other["upper"] is None or row["upper"] is None:
+                continue
+            closed += other["closed"] and row["closed"]
+            if max(row["lower"], other["lower"]) > min(row["upper"], other["upper"]) * (1 + AGREEMENT):
+                apart.append(
+                    f"CONTRADICTION at {row['proxy']}, u = {row['u']} %: the search has {row['lower']:.8g} to "
+                    f"{row['upper']:.8g}, one MILP ({way}) {other['lower']:.8g} to {other['upper']:.8g}"
+                )
+    said = "\n\n".join(apart) or "no two intervals of an instance miss each other."
+    return f"Search and single MILP both closed {closed} times; {said}"
 
 
 def line(row: Row) -> list[str]:
