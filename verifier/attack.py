@@ -29,6 +29,8 @@ from verifier.paper_attack import paper_climb, value_and_slope
 
 # Points whose exact values are found between two looks at the clock.
 BATCH = 128
+# The share of the time left that an attack without a limit of its own may take.
+SHARE = 0.25
 # The share of the time that the paper's style may spend on learning before it climbs.
 TANGENT_SHARE = 0.5
 # A part counts as empty when its middle, moved into the domain's cuts, misses them by more than rounding.
@@ -51,7 +53,8 @@ class AttackOptions:
         regions: equal parts of the domain, along the latent with the largest reach, that share the starts; every start
             stays in its part.
         paper_cuts: random inputs that the paper's style learns from beforehand; the paper took 50,000.
-        seconds: time limit.
+        seconds: time limit; None for a quarter of all the time that is left. An attack ends by `patience` before, but
+            for the largest problems.
         device: where to climb, such as "cuda"; by default a GPU where there is one.
         seed: of the starts.
     """
@@ -66,7 +69,7 @@ class AttackOptions:
     exact: int = 24
     regions: int = 1
     paper_cuts: int = 4000
-    seconds: float = 10.0
+    seconds: float | None = None
     device: str | None = None
     seed: int = 0
 
@@ -142,7 +145,7 @@ class Attack:
             ratio: see above.
             on_best: called with every better candidate.
         """
-        budget = budget.part(options.seconds)
+        budget = budget.part(SHARE * budget.left if options.seconds is None else options.seconds)
         self.found = []
         parts = self._parts(options.regions)
         if options.style == "paper":
