@@ -39,15 +39,18 @@ Row = dict[str, Any]
 
 def measure(loaded: LoadedProxy, u: int, options: VerifyOptions) -> Row:
     """Verify one proxy at one u and return what the tables need."""
-    result = verify(loaded.proxy, loaded.problem, loaded.problem.domain(u / 100), options)
-    attacked = [event for event in result.events if event.phase == "attack"]
+    domain = loaded.problem.domain(u / 100)
+    result = verify(loaded.proxy, loaded.problem, domain, options)
+    # Before a small model a verification attacks only shortly: the attack's own figures are those of one that is alone.
+    alone = verify(loaded.proxy, loaded.problem, domain, replace(options, most_parts=0))
+    attacked = [event for event in alone.events if event.phase == "attack"]
     near = [event.seconds for event in attacked if event.lower >= 0.99 * result.lower]
     return {
         **_outcome(result),
         "relative": result.relative,
         "verdict": result.verdict.value,
         "phases": dict(result.seconds),
-        "attack_lower": attacked[-1].lower if attacked else 0.0,
+        "attack_lower": alone.lower,
         "attack_seconds": attacked[-1].seconds if attacked else None,
         "attack_near_seconds": near[0] if near else None,
         "parts": result.parts,
