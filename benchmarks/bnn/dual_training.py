@@ -31,7 +31,7 @@ from problems.interval import Vector
 from solvers.dual_function import DualFunction
 from solvers.dual_tree import grow
 from solvers.elastic_program import ElasticProgram
-from solvers.errors import TreeLimitError
+from solvers.errors import SolverFailedError, TreeLimitError
 from solvers.mip_pieces import Outcome, Search, solve_pieces
 
 # What a sum of the first layer must clear to be negative, and the price of missing a sum by one.
@@ -127,7 +127,7 @@ def measure(key: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any
     began = time.perf_counter()
     try:
         function = grow(program, time_limit=arguments.seconds)
-    except TreeLimitError as error:
+    except (TreeLimitError, SolverFailedError) as error:
         return {**home, "not closed": str(error).split(";")[0]}
     tree = {"tree s": time.perf_counter() - began, "leaves": function.leaves, "kB": function.nbytes / 1000}
     tight = relative(home["z"], at(function, program))
