@@ -43,7 +43,7 @@ RANDOM, CORNERS = 0.4, 0.3
 # as a share of the box.
 THROWN, NOISE = (0.0, 0.02, 0.1, 0.3), (0.0, 1e-3, 1e-2, 1e-1)
 # Attacks, from different seeds, whose best points are started from.
-CLIMBS = 2
+CLIMBS, CLIMB = 2, AttackOptions(seconds=10.0)
 Row = dict[str, Any]
 
 
@@ -95,7 +95,7 @@ class Trial:
         self.climbed += known
         for seed in seeds:
             attack = Attack(self.layers, self.loaded.problem, self.domain, self.known)
-            attack.run(AttackOptions(**{**vars(options), "seed": seed}), Budget(options.seconds))
+            attack.run(AttackOptions(**{**vars(options), "seed": seed}), Budget(math.inf))
             self.climbed += [candidate.latent for candidate in attack.found]
         if self.climbed:
             points = np.stack(self.climbed)
@@ -244,7 +244,7 @@ def main() -> None:
     record = Record(arguments.json, command, ["proxy", "u"])
     count = math.ceil(arguments.evaluations / len(known))
     for row in known:
-        measured = record.add(measure(row, count, arguments.batch, arguments.seed, AttackOptions()))
+        measured = record.add(measure(row, count, arguments.batch, arguments.seed, CLIMB))
         print(f"{row['proxy']}, u = {row['u']} %: {len(measured['violations'])} violations", flush=True)
     print(show(record.rows, [row for row in every if row["upper"] is None]))
     sys.exit(1 if any(row["violations"] for row in record.rows) else 0)

@@ -112,6 +112,14 @@ class Knapsack(ParametricProblem):
         """Return minus the total value of the chosen items ((batch,))."""
         return -(x[:, :-1] * y).sum(-1)
 
+    def value_floor(self, x: Tensor) -> Tensor:
+        """Return the value of the relaxation in which items can be divided: the best by weight first (Dantzig 1957)."""
+        values, weights = x[:, :-1].clamp(min=0), torch.as_tensor(self.weights, dtype=x.dtype, device=x.device)
+        order = (values / weights).argsort(-1, descending=True)
+        ordered = weights[order]
+        room = x[:, -1:].floor() - (ordered.cumsum(-1) - ordered)
+        return -((room / ordered).clamp(0.0, 1.0) * values.gather(-1, order)).sum(-1)
+
     def infeasibility(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the largest of: weight above the capacity, distance of an entry from 0 and 1 ((batch,))."""
         weights = torch.as_tensor(self.weights, dtype=y.dtype, device=y.device)

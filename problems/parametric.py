@@ -54,6 +54,13 @@ class ParametricProblem(ABC):
         """
         return y[:, :0]
 
+    def value_floor(self, x: Tensor) -> Tensor | None:
+        """Return a lower limit of Phi for each x ((batch,)) that costs little, None where the problem knows none.
+
+        An attack ranks inputs by it before it asks for their exact values.
+        """
+        return None
+
     @abstractmethod
     def infeasibility(self, x: Tensor, y: Tensor) -> Tensor:
         """Return how far y is outside Y(x) ((batch,)), in the unit of y; 0 when feasible."""

@@ -9,6 +9,7 @@ children rise most (strong branching: Applegate et al. 1995), since every leaf i
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -60,14 +61,14 @@ def grow(program: ElasticProgram, leaf_limit: int = LEAF_LIMIT, time_limit: floa
         program: its box is finite, and it has a value.
         leaf_limit: of the tree. It needs 16 n + 8 (1 + m) bytes for a leaf, the same again for a leaf that a Farkas
             ray closes.
-        time_limit: seconds for the solver that finds the value first.
+        time_limit: seconds, for the solver that finds the value first and for the tree together.
 
     Returns:
         F with F(program) >= value - `TIGHT` max(1, |value|), and F <= value at every (A, b, c).
 
     Raises:
         UnsupportedModelError: the box is not finite.
-        TreeLimitError: the tree has more leaves than allowed.
+        TreeLimitError: the tree has more leaves than allowed, or is not closed in time.
         SolverFailedError: the program has no value, or its solver did not find it in time.
     """
     if not np.isfinite([program.lower, program.upper]).all():
@@ -119,6 +120,7 @@ def sharpen(function: DualFunction, program: ElasticProgram) -> DualFunction:
 
 def _closed(nodes: list[_Node], program: ElasticProgram, leaf_limit: int, time_limit: float) -> DualFunction:
     """Split `nodes` until the bound of each is the value of `program`, within `TIGHT`."""
+    began = time.monotonic()
     answer = solve_pieces(program, Search(time_limit=time_limit))
     if answer.outcome is not Outcome.SOLVED:
         how = answer.outcome.name.lower()
@@ -137,6 +139,11 @@ def _closed(nodes: list[_Node], program: ElasticProgram, leaf_limit: int, time_l
             if len(todo) + len(done) > leaf_limit:
                 raise TreeLimitError(
                     f"the tree has more than {leaf_limit} leaves; raise leaf_limit, or take a smaller program"
+                )
+            if time.monotonic() - began > time_limit:
+                raise TreeLimitError(
+                    f"the tree is not closed after {time_limit:g} s, with {len(todo) + len(done)} leaves so far; raise "
+                    "time_limit, or take a smaller program"
                 )
     return _collected(program, done)
 

@@ -29,6 +29,8 @@ from verifier.paper_attack import paper_climb, value_and_slope
 
 # Points whose exact values are found between two looks at the clock.
 BATCH = 128
+# The share of the time left that an attack without a limit of its own may take.
+SHARE = 0.25
 # The share of the time that the paper's style may spend on learning before it climbs.
 TANGENT_SHARE = 0.5
 # A part counts as empty when its middle, moved into the domain's cuts, misses them by more than rounding.
@@ -51,7 +53,8 @@ class AttackOptions:
         regions: equal parts of the domain, along the latent with the largest reach, that share the starts; every start
             stays in its part.
         paper_cuts: random inputs that the paper's style learns from beforehand; the paper took 50,000.
-        seconds: time limit.
+        seconds: time limit; None for a quarter of all the time that is left. An attack ends by `patience` before, but
+            for the largest problems.
         device: where to climb, such as "cuda"; by default a GPU where there is one.
         seed: of the starts.
     """
@@ -66,7 +69,7 @@ class AttackOptions:
     exact: int = 24
     regions: int = 1
     paper_cuts: int = 4000
-    seconds: float = 10.0
+    seconds: float | None = None
     device: str | None = None
     seed: int = 0
 
@@ -85,6 +88,9 @@ PRESSED_ROUNDS, PRESSURES = 2, 32
 SHORT = 0.1
 # Climbed points whose single coordinates are moved too, where the decision jumps: between jumps it has no slope.
 MOVED = 16
+# Where Phi has a cheap lower limit: random inputs and corners are ranked by it in so many batches of this size, and so
+# many of the best are valued exactly; each takes at most this share of the time.
+RANKED_BATCHES, RANKED_BATCH, RANKED_SHARE, VALUED = 8, 2048, 0.1, 64
 # A round that raises the best gap by a smaller share brought nothing.
 WORTH = 1e-3
 # Called with every better candidate.
@@ -142,7 +148,7 @@ class Attack:
             ratio: see above.
             on_best: called with every better candidate.
         """
-        budget = budget.part(options.seconds)
+        budget = budget.part(SHARE * budget.left if options.seconds is None else options.seconds)
         self.found = []
         parts = self._parts(options.regions)
         if options.style == "paper":
@@ -156,10 +162,12 @@ class Attack:
     ) -> None:
         rng = np.random.default_rng(options.seed)
         upper = self.domain.project(self.domain.box.upper)
-        self._value(np.stack([self.domain.centre, upper]), ratio, on_best)
+        begun = self._value(np.stack([self.domain.centre, upper]), ratio, on_best)
         found: list[Candidate] = []
+        ranked = self.found = self._ranked(options, ratio, budget, on_best)
         if not len(self.known) or self.jumps:
             sampled = self._value(self.domain.sample(options.starts, options.seed), ratio, on_best)
+            begun += sampled
             # Where the decision jumps, a good input may lie where no climb leads.
             found = _best(sampled, options.exact) if self.jumps else []
         since, last = 0, -np.inf
@@ -180,10 +188,37 @@ class Attack:
                 climbed[order], surrogate[order] = climb.by_coordinates(climbed[order], order, budget)
             found += self._value(_distinct(climbed[np.argsort(-surrogate)], options.exact), ratio, on_best)
             found = _best(found, options.exact)
-            self.found = found
-            best = self.best.gap if self.best is not None else -np.inf
+            self.found = _best([*found, *ranked], options.exact)
+            best = max((candidate.gap for candidate in [*begun, *found[:1]]), default=-np.inf)
             since = since + 1 if best <= last + WORTH * abs(best) else 0
             last = max(last, best)
+
+    def _ranked(self, options: AttackOptions, ratio: float, budget: Budget, on_best: OnBest | None) -> list[Candidate]:
+        """Value the random inputs and corners whose gap could be largest by the problem's floor; return the best.
+
+        They guide no climb: many are alike, and climbs from there end in fewer different places.
+        """
+        kept, limits = np.zeros((0, self.domain.size)), np.zeros(0)
+        ranking = budget.part(RANKED_SHARE * budget.left)
+        for k in range(RANKED_BATCHES):
+            drawn = self.domain.sample if k % 2 == 0 else self.domain.corners
+            points = drawn(RANKED_BATCH, options.seed + k + 1)
+            w = self.tensor(points)
+            floor = self.problem.value_floor(self._inputs(w))
+            if floor is None or ranking.spent:
+                break
+            with torch.no_grad():
+                limit = (self.cost(w) - (1 + ratio) * floor).cpu().numpy()
+            kept, limits = np.concatenate([kept, points]), np.concatenate([limits, limit])
+            best = np.argsort(-limits, kind="stable")[:VALUED]
+            kept, limits = kept[best], limits[best]
+        found: list[Candidate] = []
+        valuing = budget.part(RANKED_SHARE * budget.left)
+        for point in kept:
+            if valuing.spent:
+                break
+            found += self._value(point[None], ratio, on_best, keep=False)
+        return _best(found, options.exact)
 
     def _run_as_paper(
         self, options: AttackOptions, parts: Sequence[Domain], budget: Budget, ratio: float, on_best: OnBest | None
@@ -259,7 +294,11 @@ class Attack:
         h = w
         for layer in self.layers:
             h = layer.climbable(h, w)
-        return w @ self._matrix + self._shift, h
+        return self._inputs(w), h
+
+    def _inputs(self, w: Tensor) -> Tensor:
+        """Return the inputs ((batch, n_x)) of latent vectors ((batch, n_w))."""
+        return w @ self._matrix + self._shift
 
     def tensor(self, values: Vector) -> Tensor:
         """Return `values` where the attack computes."""

@@ -32,7 +32,8 @@ class VerifyOptions:
         formulation, style: see the package `encoding`.
         bounds: how the first bounds are made.
         rounds: most rounds of LP tightening; 0 for none.
-        attack: how hard to attack first; `attack.rounds` = 0 for not at all.
+        attack: how hard to attack first; `attack.rounds` = 0 for not at all. Before a model with few integers, which
+            the MILP solver gets whole, it makes two rounds at most.
         split: split the domain when one MILP is too hard; False solves one MILP for as long as it takes.
         most_parts: parts of the domain that the search may work on; None for as many as it takes, 0 for no search.
         effort: nodes that the MILP solver may spend on the whole domain before it is split; parts get a quarter more.

@@ -28,7 +28,7 @@ from verifier.budget import Budget
 from verifier.cut_store import CutStore
 from verifier.frontier import Change, Frontier, OnChange
 from verifier.known_values import KnownTangents, known_values
-from verifier.node import Node
+from verifier.node import FEW_BINARIES, Node
 from verifier.options import OptionsError, VerifyOptions
 from verifier.polish import Polisher
 from verifier.pool import MakePool, Pool
@@ -46,6 +46,8 @@ MODEL_AGREEMENT = 1e-4
 MOST_RATIOS = 3
 # Candidates of the attack that are polished, and the share of the time left that this may take.
 POLISHED, POLISH_SHARE = 2, 0.1
+# Rounds of an attack before a model that the MILP solver gets whole: it finds the rest sooner than the attack does.
+FEW_ROUNDS = 2
 # Seconds for a polish, or as many as the climb took if that is longer.
 POLISH_SECONDS = 2.5
 
@@ -114,6 +116,7 @@ class _Verification:
     size_after: ModelSize | None = None
     stability: tuple[LayerStability, ...] = ()
     unsound: bool = False
+    small: bool = False
     solver_name: str = ""
     nodes: int = 0
     parts: int = 0
@@ -161,6 +164,7 @@ class _Verification:
         # The box alone bounds the gap: whenever the work is stopped, some upper bound is known.
         box_bound = whole.gap_of(safe_lower_bound(whole.linear, np.zeros(whole.linear.rows)))
         self._claim(max(box_bound, self.problem.least_gap) / (self.task.least_size if self.relative else 1.0))
+        self.small = self.options.most_parts != 0 and int(whole.linear.integer.sum()) <= FEW_BINARIES
         if self.task.signed:
             # Any input is a first lower bound where no gap is certain.
             self._candidate(self.domain.centre, "bounds")
@@ -180,6 +184,8 @@ class _Verification:
         if isinstance(known, KnownTangents):
             self.cuts = known.cuts
         options = replace(self.options.attack, seed=self.options.seed)
+        if self.small:
+            options = replace(options, rounds=min(options.rounds, FEW_ROUNDS))
         last: float | None = None
         for _ in range(MOST_RATIOS if self.relative else 1):
             if (last is not None and self.lower <= last) or self.budget.spent or self._decided:
@@ -196,7 +202,7 @@ class _Verification:
         budget = self.budget.part(min(max(POLISH_SECONDS, climbed), POLISH_SHARE * self.budget.left))
         polisher = Polisher(self.task, bounds, goal, self.kept)
         try:
-            for candidate in attack.found[:POLISHED]:
+            for candidate in attack.found[: 0 if self.small else POLISHED]:
                 if budget.spent or self._decided:
                     break
                 better = polisher.improve(candidate.latent, budget)

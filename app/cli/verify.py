@@ -65,7 +65,10 @@ def verify(
     rounds: Annotated[int, typer.Option(help="Most rounds of LP tightening.")] = VerifyOptions.rounds,
     split: Annotated[bool, typer.Option(help="Split the domain where one MILP is too hard.")] = True,
     workers: Annotated[int, typer.Option(help="Processes that work on parts; 0 for one a core.")] = 0,
-    attack_seconds: Annotated[float, typer.Option(help="Time for the attack; 0 for none.")] = 10.0,
+    attack_seconds: Annotated[
+        float | None,
+        typer.Option(min=0, help="Most time for the attack; 0 for none.", show_default="a quarter of the time left"),
+    ] = None,
     attack_style: Annotated[
         Literal["ours", "paper"], typer.Option(help="How to attack: ours, or the paper's Algorithm 1.")
     ] = "ours",
@@ -95,7 +98,7 @@ def verify(
         bounds=bounds,
         rounds=rounds,
         attack=AttackOptions(
-            attack_style, seconds=attack_seconds, rounds=AttackOptions.rounds if attack_seconds > 0 else 0
+            attack_style, seconds=attack_seconds, rounds=0 if attack_seconds == 0 else AttackOptions.rounds
         ),
         split=split,
         workers=workers or len(os.sched_getaffinity(0)),

@@ -33,7 +33,12 @@ class Options(_Body):
     style: Literal["sign", "paper"] = "sign"
     bounds: Literal["crown", "alpha", "interval"] = "crown"
     rounds: int = Field(10, ge=0, le=1000)
-    attack_seconds: FiniteFloat = Field(10.0, ge=0, le=86_400)
+    attack_seconds: FiniteFloat | None = Field(
+        None,
+        ge=0,
+        le=86_400,
+        description="Most seconds for the attack, 0 for none; a quarter of the time left if not given.",
+    )
     attack_style: Literal["ours", "paper"] = "ours"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     split: bool = True

@@ -77,7 +77,7 @@ class Work:
 
 def engine_options(options: Options, cores: int) -> VerifyOptions:
     """Return the engine's options; `cores` processes where the caller leaves the number open."""
-    rounds = AttackOptions.rounds if options.attack_seconds > 0 else 0
+    rounds = 0 if options.attack_seconds == 0 else AttackOptions.rounds
     device = None if options.device == "auto" else options.device
     return VerifyOptions(
         measure=options.measure,

@@ -18,7 +18,7 @@ class Options(TypedDict, total=False):
         tolerance: stop when lower and upper differ by less than this share.
         time_limit: seconds for everything.
         solver: highs, gurobi or scip.
-        attack_seconds: for the attack; 0 for none.
+        attack_seconds: at most, for the attack; 0 for none.
         effort: of one program before its part of the domain is split.
         workers: processes that work on parts; 0 for one a core.
         samples: random inputs to compare with in the report.

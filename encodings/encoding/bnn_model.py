@@ -151,6 +151,32 @@ def training_model(
     return TrainingModel(parts.model(), weights, sums)
 
 
+def unit_model(x: Vector, wanted: Vector, values: WeightValues, below: float) -> tuple[LinearModel, Indices]:
+    """Write the training of a single unit for most samples with the wanted sign; return it and the weights' columns.
+
+    Args:
+        x: (n, d) what the unit reads.
+        wanted: (n,) of 1 and -1.
+        values: of the weights.
+        below: a sum is at least 0 for the sign 1 and at most this far below for -1; in between a sample counts as
+            wrong.
+
+    Returns:
+        The program, whose objective is minus the number of samples, and the columns ((d + 1,)) of the weights, the
+        last one of a constant input 1.
+    """
+    parts = _Parts()
+    w = parts.weights(1, x.shape[1] + 1, values)
+    most = np.abs(x).sum(1) + 1.0
+    sums = parts.data_sums(x, w, most[:, None])[0][:, 0]
+    right = parts.column(wanted.shape, 0.0, 1.0, True, cost=-1.0)
+    missing = np.where(wanted > 0, 0.0, below)
+    rows = parts.row(wanted.shape, -most, np.inf)
+    parts.put(rows, sums, wanted)
+    parts.put(rows, right, -(most + missing))
+    return parts.model(), w[0]
+
+
 def _check(x: Vector, labels: Vector, hidden: Sequence[int], margin: float, reach: float | None) -> None:
     if x.ndim != 2 or x.size == 0 or labels.shape != x.shape[:1]:
         raise BnnTrainingError(f"samples of shape {x.shape} and labels of shape {labels.shape} are not (n, d) and (n,)")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.bnn import data, embedding, end_to_end, robustness, training, verification
+from benchmarks.bnn import data, embedding, end_to_end, heart, robustness, training, verification
 from proxies.layers.mip_value import MipOptions
 
 GENERATED = "heart-like (generated)"
@@ -52,6 +52,18 @@ def test_the_gradient_through_the_mip_is_that_of_differences() -> None:
     with torch.no_grad():
         ends = [float(program(point + side * step * way)[0]) for side in (1, -1)]
     assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(float((point.grad * way).sum()), rel=1e-4)
+
+
+def test_heart_script_compares_the_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("STEPS", 20), ("RESTARTS", 1)):
+        monkeypatch.setattr(heart, name, value)
+    file = tmp_path / "rows.json"
+    monkeypatch.setattr(sys, "argv", ["heart", "--quick", "--json", str(file)])
+    heart.main()
+    rows = {row["way"]: row for row in json.loads(file.read_text())["rows"]}
+    assert set(rows) == {way for way in heart.WAYS if "120 s" not in way}
+    assert rows["MIP, 30 s"]["train"] == rows["MIP, 30 s"]["bound"] >= rows["units from random weights, 30 s"]["train"]
+    assert rows["units from straight-through, 30 s"]["train"] >= rows["straight-through"]["train"]
 
 
 def test_training_through_the_mip_lowers_its_value() -> None:

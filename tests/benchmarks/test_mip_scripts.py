@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.bnn import chvatal, dual_function, dual_instances, mip_gradient
+from benchmarks.bnn import chvatal, data, dual_function, dual_instances, dual_training, mip_gradient
 from benchmarks.bnn.mip_programs import KINDS, SMALL, network, perturbed
 from solvers.mip_pieces import Search, solve_pieces
 
@@ -36,6 +36,43 @@ def test_dual_function_script_measures(
     for gap in row["gaps"]:
         assert 0 <= gap["z - leaves, LP %"] <= gap["z - F %"] + 1e-6
     assert "mixed 5 + 3" in capsys.readouterr().out
+
+
+def test_dual_training_script_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.json"
+    monkeypatch.setattr("sys.argv", ["dual_training", "--quick", "--perturbations", "2", "--json", str(path)])
+    dual_training.main()
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["objective"] for row in rows] == ["min-weight", "min-hinge"]
+    for row in rows:
+        assert row["train %"] == 100
+        assert 0 <= row["z - F %"] <= 1e-4
+        assert row["valid"] == row["perturbed"] == row["asked"] == 8
+        assert all(row[name] >= 0 for name in dual_training.CHANGED)
+    assert capsys.readouterr().out.count("| 8 of 8 |") == 4
+
+
+def test_dual_training_script_says_what_it_did_not_close(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data", "heart-like (generated)", "--samples", "4,6", "--hidden", "1", "--objectives", "min-weight"]
+    monkeypatch.setattr("sys.argv", ["dual_training", *options, "--seconds", "0"])
+    dual_training.main()
+    assert "| 4 | 1 | 48 | 68 | - | - | - | - | the value was not found in time |" in capsys.readouterr().out
+
+
+def test_changed_samples_are_those_of_a_program_written_for_them() -> None:
+    given = data.split("heart-like (generated)", 2, 0)
+    change = np.random.default_rng(0).normal(size=given.x.shape)
+    first = dual_training.training_program(given.x, given.labels, 2, "min-weight")
+    second = dual_training.training_program(given.x + change, given.labels, 2, "min-weight")
+    moved = first.with_samples(change)
+    assert moved.A[first.sums] == pytest.approx(second.program.A[first.sums])
+    assert (np.delete(moved.A, first.sums.ravel(), 0) == np.delete(first.program.A, first.sums.ravel(), 0)).all()
+    assert first.program.equality[first.sums].all()
+    assert np.isfinite(first.program.penalty).sum() == first.sums.size
 
 
 def test_chvatal_script_measures() -> None:

@@ -56,6 +56,9 @@ def test_tables_hold_every_figure(script: Any, loaded: LoadedProxy, row: dict[st
     for title in ("Table 2", "Tables 4 and 7", "Table 5"):
         assert title in text
     assert "142.29" in text  # The published objective of this instance.
+    assert "both closed 3 times; no two intervals" in text
+    row["milp_alone"]["upper"] = 0.9 * row["lower"]
+    assert "CONTRADICTION" in tables.agreement([row])
 
 
 def test_timeouts_are_shown_as_such(script: Any, row: dict[str, Any]) -> None:

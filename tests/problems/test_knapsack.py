@@ -46,6 +46,15 @@ def test_both_solves_agree_on_80_items(seed: int) -> None:
         assert problem.solve(x)[0] == pytest.approx(problem.solve_by_milp(x)[0], rel=1e-12)
 
 
+@given(st.integers(1, 9), st.integers(0, 2**32 - 1), st.floats(0.0, 1.2))
+@settings(max_examples=60, deadline=None)
+def test_the_floor_is_below_the_value_by_less_than_one_item(items: int, seed: int, tightness: float) -> None:
+    problem = random_knapsack(items, seed, largest=12, tightness=tightness)
+    inputs = problem.domain(0.5).to_input(problem.domain(0.5).sample(4, seed))
+    for x, floor in zip(inputs, problem.value_floor(torch.as_tensor(inputs)).tolist()):
+        assert enumerated(problem, x) - x[:-1].max() - 1e-9 <= floor <= enumerated(problem, x) + 1e-9
+
+
 def test_the_edge_of_the_capacity_counts_as_inside() -> None:
     problem = Knapsack("edge", np.array([3.0, 4.0]), np.array([2, 3]), 5.0)
     assert problem.solve(np.array([3.0, 4.0, 5.0]))[0] == -7.0

@@ -6,12 +6,13 @@ import itertools
 import tracemalloc
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from solvers import dual_function
+from solvers import dual_function, dual_tree
 from solvers.dual_function import DualFunction
 from solvers.dual_tree import grow, sharpen, tighten
 from solvers.elastic_program import ElasticProgram
@@ -235,6 +236,14 @@ def test_what_cannot_be_grown_is_said() -> None:
         grow(replace(program, b=np.full(2, 1.0), penalty=np.full(2, np.inf)))
     with pytest.raises(SolverFailedError, match="time_limit"):
         grow(program, time_limit=0.0)
+
+
+def test_a_tree_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = knapsack(0, items=12)
+    hours = itertools.count()
+    monkeypatch.setattr(dual_tree, "time", SimpleNamespace(monotonic=lambda: 3600.0 * next(hours)))
+    with pytest.raises(TreeLimitError, match="not closed after 600 s, with 2 leaves"):
+        grow(program, time_limit=600.0)
 
 
 @pytest.mark.parametrize(
