@@ -8,9 +8,9 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from app.api.errors import Problem
-from app.api.problems import DcOpfBody, KnapsackBody
+from app.api.problems import ClassificationBody, DcOpfBody, KnapsackBody
 
-_MODELS = [(model, "validation") for model in (Problem, DcOpfBody, KnapsackBody)]
+_MODELS = [(model, "validation") for model in (Problem, DcOpfBody, KnapsackBody, ClassificationBody)]
 
 
 def describe(app: FastAPI) -> None:
