@@ -68,8 +68,8 @@ def _(problem: Knapsack) -> Words:
 def _(problem: Classification) -> Words:
     return Words(
         worse="of another class's lead",
-        sign=-1.0,
+        sign=1.0,
         best="",
         absolute="score",
-        compared=f"class {problem.label} leads the best other class by {{proxy}}",
+        compared=f"the best other class's score less that of class {problem.label} is {{proxy}}",
     )

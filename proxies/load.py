@@ -106,7 +106,7 @@ def _dcopf(
     input_unit, output_unit = units
     if manifest is None:
         if case is None and asked is None:
-            raise ModelFileError(f"{path.name} has no manifest, so its grid is unknown; name the case with --case")
+            raise ModelFileError(f"{path.name} has no manifest; name its grid, or a classifier's sample, with --case")
         asked = asked or DcOpfSpec(case=str(case))
         problem = dcopf_problem(asked, case)
         reads, writes = infer_specs(network, problem.grid, input_unit or "MW", output_unit or "MW")
