@@ -18,6 +18,8 @@ from verifier.result import Verdict
 from verifier.value_function import ValueCut, ValueFunction
 from verifier.verify import verify
 
+ROUNDING = 1e-12
+
 
 def stored(problem: DcOpf, u: float, count: int = 40) -> CutStore:
     domain = problem.domain(u)
@@ -104,6 +106,7 @@ def test_nothing_is_proven_with_tangents_from_outside(case5: Grid, make_proxy: C
     options = VerifyOptions(time_limit=60.0)
     honest, deceived = verify(proxy, problem, domain, options), verify(proxy, problem, domain, options, cuts=liar)
     assert honest.lower > 0
-    assert deceived.upper >= honest.lower
-    assert deceived.lower <= honest.upper
+    # Two witnesses of one worst case, replayed: equal but for rounding.
+    assert deceived.upper >= honest.lower * (1 - ROUNDING)
+    assert deceived.lower <= honest.upper * (1 + ROUNDING)
     assert deceived.verdict is Verdict.CERTIFIED
