@@ -44,7 +44,9 @@ def answer_of(loaded: LoadedProxy, domain: Domain, u: float, options: VerifyOpti
     gap = None
     if loaded.onnx is not None and result.witness is not None:
         gap = onnx_gap(loaded.onnx, loaded.proxy, loaded.problem, result.witness)
-        if abs(gap - result.witness.gap) > ONNX_AGREEMENT * cost_size(loaded.problem, result.witness):
+        apart = abs(gap - result.witness.gap) > ONNX_AGREEMENT * cost_size(loaded.problem, result.witness)
+        asked = options.threshold
+        if apart or (asked is not None and (gap > asked) != (result.witness.gap > asked)):
             note = f"the witness does not replay: onnxruntime gives a gap of {gap:.8g}, not {result.witness.gap:.8g}"
             doubted = result.verdict in (Verdict.CERTIFIED, Verdict.FALSIFIED)
             verdict = Verdict.BOUNDED if doubted else result.verdict

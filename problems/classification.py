@@ -73,6 +73,10 @@ class Classification(ParametricProblem):
                 raise InstanceError(
                     f"{self.name}: {word} must be one finite number, or one for each of the {self.centre.size} features"
                 )
+        with np.errstate(over="ignore"):
+            width = limits.width
+        if not (np.isfinite(width) & (width >= 0)).all():
+            raise InstanceError(f"{self.name}: every lower must be at most its upper, and their distance finite")
         outside = np.flatnonzero((self.centre < limits.lower) | (self.centre > limits.upper))
         if outside.size:
             k = int(outside[0])
@@ -144,10 +148,10 @@ class Classification(ParametricProblem):
     def value_range(self, domain: Domain) -> tuple[float, float]:
         return 0.0, 0.0
 
-    def reading(self, lower: float, upper: float) -> str:
-        if upper <= 0:
+    def reading(self, lower: float, upper: float, decided: bool = True) -> str:
+        if decided and upper <= 0:
             return f"So every such input is classified as class {self.label}: no other class has a larger score."
-        if lower > 0:
+        if decided and lower > 0:
             return f"So at least one such input is not classified as class {self.label}."
         return f"Whether every such input is classified as class {self.label} is open."
 

@@ -87,8 +87,13 @@ class ParametricProblem(ABC):
         """Return valid limits of Phi over the domain, (-inf, inf) where the problem knows none by itself."""
         return -np.inf, np.inf
 
-    def reading(self, lower: float, upper: float) -> str:
-        """Return what a certified interval of the largest gap says in the family's own words; "" where nothing more."""
+    def reading(self, lower: float, upper: float, decided: bool = True) -> str:
+        """Return what an interval of the largest gap says in the family's own words; "" where nothing more.
+
+        Args:
+            lower, upper: the interval.
+            decided: False where something speaks against the interval, or it does not answer what was asked.
+        """
         return ""
 
     @abstractmethod

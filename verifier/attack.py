@@ -198,6 +198,8 @@ class Attack:
 
         They guide no climb: many are alike, and climbs from there end in fewer different places.
         """
+        if self.problem.value_floor(self._inputs(self.tensor(self.domain.centre[None]))) is None:
+            return []
         kept, limits = np.zeros((0, self.domain.size)), np.zeros(0)
         ranking = budget.part(RANKED_SHARE * budget.left)
         for k in range(RANKED_BATCHES):

@@ -21,7 +21,7 @@ from problems.parametric import ParametricProblem
 from proxies.manifest import Manifest
 from proxies.proxy import Proxy
 from verifier.options import VerifyOptions
-from verifier.result import Result, Verdict, Witness
+from verifier.result import Result, Termination, Verdict, Witness, settles
 
 SCHEMA = "certigap.certificate/1"
 _PACKAGES = ("certigap-server", "torch", "highspy", "numpy", "scipy", "pyomo", "gurobipy", "pyscipopt", "onnxruntime")
@@ -49,7 +49,9 @@ def make_certificate(
     return {
         "schema": SCHEMA,
         "claim": {
-            "statement": statement(result.verdict, result.lower, result.upper, result.unit, u, problem),
+            "statement": statement(
+                result.verdict, result.termination, (result.lower, result.upper), result.unit, u, problem
+            ),
             "measure": options.measure,
             "unit": result.unit,
             "lower": finite_or_none(result.lower),
@@ -90,20 +92,31 @@ def make_certificate(
     }
 
 
-def statement(verdict: Verdict, lower: float, upper: float, unit: str, u: float, problem: ParametricProblem) -> str:
+def statement(
+    verdict: Verdict,
+    termination: Termination,
+    interval: tuple[float, float],
+    unit: str,
+    u: float,
+    problem: ParametricProblem,
+) -> str:
     """Return the claim in a sentence or two.
 
     Args:
-        verdict, lower, upper, unit: as in `Result`.
+        verdict, termination, unit: as in `Result`.
+        interval: lower and upper.
         u: the domain's relative size.
         problem: whose gap it is.
     """
+    lower, upper = interval
     unit = "of the optimal value" if unit == "1" else unit
     domain = f"over all inputs within u = {100 * u:g} %"
     if verdict is Verdict.UNKNOWN:
-        return f"No upper bound of the gap is known {domain}; a gap of {lower:.6g} {unit} was attained."
-    said = f"The gap never exceeds {upper:.8g} {unit} {domain}; {lower:.8g} {unit} was attained."
-    return f"{said} {problem.reading(lower, upper)}".rstrip()
+        attained = "" if np.isinf(lower) else f"; a gap of {lower:.6g} {unit} was attained"
+        return f"No upper bound of the gap is known {domain}{attained}."
+    attained = "" if np.isinf(lower) else f"; {lower:.8g} {unit} was attained"
+    said = f"The gap never exceeds {upper:.8g} {unit} {domain}{attained}."
+    return f"{said} {problem.reading(lower, upper, settles(verdict, termination))}".rstrip()
 
 
 def trusted(result: Result) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from proxies.proxy import Proxy
 from solvers.errors import CertigapError
 from verifier.certificate import SCHEMA, statement
 from verifier.replay import is_sound, replay
-from verifier.result import Verdict, Witness
+from verifier.result import Termination, Verdict, Witness
 from verifier.sampling import sampled_gaps
 
 # Two exact solves of one problem agree to this, relative.
@@ -96,7 +96,8 @@ def _words(certificate: Mapping[str, Any], proxy: Proxy, problem: ParametricProb
     unit = "1" if claim["measure"] == "relative" else problem.unit
     upper = np.inf if claim["upper"] is None else claim["upper"]
     lower = problem.least_gap if claim["lower"] is None else claim["lower"]
-    says = statement(Verdict(claim["verdict"]), lower, upper, unit, certificate["domain"]["u"], problem)
+    verdict, ended = Verdict(claim["verdict"]), Termination(claim["termination"])
+    says = statement(verdict, ended, (lower, upper), unit, certificate["domain"]["u"], problem)
     spec = proxy.manifest.problem.model_dump(mode="json")
     parts = {
         "statement": claim["statement"] == says,

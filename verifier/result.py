@@ -34,6 +34,15 @@ class Verdict(Enum):
     UNKNOWN = "unknown"
 
 
+def settles(verdict: Verdict, termination: Termination) -> bool:
+    """Return whether the bounds may be read as an answer.
+
+    Not where the work came to its end without a verdict: something speaks against the bounds, or a threshold lies
+    between them.
+    """
+    return verdict is not Verdict.BOUNDED or termination not in (Termination.OPTIMAL, Termination.THRESHOLD_DECIDED)
+
+
 @dataclass(frozen=True)
 class Event:
     """A moment of a running verification.

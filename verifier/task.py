@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import torch
 
 from encoding.bilevel import bilevel_model
 from encoding.bounds import Bounds
@@ -24,6 +25,9 @@ from verifier.options import VerifyOptions
 
 # A goal is never below this share of an objective coefficient: a proxy without any gap must close too.
 LEAST_GOAL = 1e-6
+# What a MILP solver's tolerances may be worth, as a share of the scores that a signed gap is a difference of: HiGHS was
+# seen to prove 0 where 1e-5 is attained. Inputs that show how large scores are.
+SLACK, SHOWN = 1e-5, 64
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ class Task:
         """Return the gap below which an input no longer matters, given the largest one attained so far."""
         threshold = self.options.threshold
         if threshold is not None and lower <= threshold:
-            return threshold
+            # What attains the threshold but for a solver's tolerances is not told apart from what exceeds it.
+            return threshold - self.slack if lower < threshold - self.slack else threshold + 2 * self.slack
         # Nine tenths of the tolerance, so that rounding in a last comparison does not undo the stop.
         share = 0.9 * self.options.tolerance
         if not self.signed:
@@ -87,7 +92,22 @@ class Task:
     @property
     def least_goal(self) -> float:
         """The gap (where gaps are signed: the difference of two) below which none counts, in the measure's unit."""
+        if self.signed:
+            return 2 * self.slack
         return LEAST_GOAL if self.relative else LEAST_GOAL * self.problem.objective_scale
+
+    @cached_property
+    def slack(self) -> float:
+        """How far a solver's answer may be off: a gap this close to a threshold is on neither side of it."""
+        if self.signed:
+            shown = self.domain.to_input(np.vstack([self.domain.centre[None], self.domain.sample(SHOWN, 0)]))
+            with torch.no_grad():
+                scores = self.proxy(torch.as_tensor(shown)).abs()
+            return SLACK * max(float(scores.max()), self.problem.objective_scale)
+        threshold = self.options.threshold
+        if threshold is None:
+            return 0.0
+        return min(max(self.least_goal, LEAST_GOAL * threshold), threshold - self.problem.least_gap)
 
     def ratio_and_cutoff(self, goal: float) -> tuple[float, float | None]:
         """Return Dinkelbach's ratio and the least objective of an input that matters, in the problem's unit."""
@@ -111,6 +131,8 @@ class Task:
 
         Inputs below the cutoff were left out of that bound, so the claim is never below the goal.
         """
+        if self.signed:
+            return max(objective + self.slack, goal)
         if not self.relative:
             return max(objective, goal)
         return goal + max(objective, 0.0) / self.least_size

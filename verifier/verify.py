@@ -298,12 +298,15 @@ class _Verification:
         threshold = self.options.threshold
         if threshold is None:
             return self.task.closed(self.lower, self.upper)
-        return self.lower > threshold or self.upper <= threshold or self._at_threshold(threshold)
+        return self.lower > threshold or self._is_below(threshold) or self._at_threshold(threshold)
+
+    def _is_below(self, threshold: float) -> bool:
+        """Whether no gap exceeds the threshold, also if a solver's bounds are off by its tolerances."""
+        return self.upper <= threshold - self.task.slack
 
     def _at_threshold(self, threshold: float) -> bool:
-        """Whether both bounds of a signed gap are the threshold but for rounding, so that no search decides it."""
-        off = max(abs(self.lower - threshold), abs(self.upper - threshold))
-        return self.task.signed and off <= self.task.least_goal
+        """Whether both bounds are the threshold but for a solver's tolerances, so that no search decides it."""
+        return self.lower >= threshold - self.task.slack and self.upper <= threshold + 2 * self.task.slack
 
     def _stop(self) -> bool:
         return self.should_stop()
@@ -370,14 +373,14 @@ class _Verification:
             return Termination.THRESHOLD_DECIDED, Verdict.FALSIFIED
         if self.unsound:
             return Termination.ERROR, Verdict.UNKNOWN
-        if threshold is not None and self.upper <= threshold:
+        if threshold is not None and self._is_below(threshold):
             return Termination.THRESHOLD_DECIDED, Verdict.CERTIFIED
         if threshold is None and self._decided:
             return Termination.OPTIMAL, Verdict.CERTIFIED
         if threshold is not None and self._at_threshold(threshold):
             self._note(
-                f"the largest gap is the threshold {threshold:g} itself, but for rounding: nothing tells on which side "
-                "it lies; ask for a threshold a little above or below"
+                f"the largest gap is within {2 * self.task.slack:.2g} of the threshold {threshold:g}: a solver's "
+                "tolerances do not tell on which side it lies; ask for a threshold a little above or below"
             )
             return Termination.OPTIMAL, Verdict.BOUNDED
         if self.should_stop():

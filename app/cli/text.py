@@ -6,7 +6,7 @@ import math
 
 from app.words import words
 from problems.parametric import ParametricProblem
-from verifier.result import Result, Verdict
+from verifier.result import Result, Verdict, settles
 
 
 def amount(value: float, unit: str) -> str:
@@ -28,7 +28,10 @@ def summary(result: Result, problem: ParametricProblem, u: float) -> str:
         Verdict.BOUNDED: f"bounded: on {where}, the worst-case gap is between {lower} and {upper}",
         Verdict.UNKNOWN: f"unknown: on {where}, a gap of {lower} was attained; no upper bound is known",
     }[result.verdict]
-    lines = [first, *filter(None, [problem.reading(result.lower, result.upper)])]
+    lines = [
+        first,
+        *filter(None, [problem.reading(result.lower, result.upper, settles(result.verdict, result.termination))]),
+    ]
     if result.witness is not None:
         told = words(problem)
         proxy, best = (told.sign * cost + 0.0 for cost in (result.witness.proxy_cost, result.witness.optimal_cost))

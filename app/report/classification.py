@@ -25,7 +25,7 @@ from problems.classification import Classification
 from problems.domain import Domain
 from problems.interval import Interval, Vector
 from proxies.proxy import Proxy
-from verifier.result import Result, Witness
+from verifier.result import Result, Witness, settles
 
 # Rows of the table of scores: the classes with the largest ones at the worst case.
 MOST_CLASSES = 12
@@ -59,6 +59,8 @@ def _(problem: Classification, proxy: Proxy, domain: Domain) -> str:
 @answer.register
 def _(problem: Classification, result: Result) -> str:
     label, upper = problem.label, result.upper
+    if not settles(result.verdict, result.termination):
+        return f"Not decided: whether another class can lead class {label} is open; see the notes."
     if result.lower > 0:
         lead = quantity(result.lower, result.unit, rounding=ROUND_FLOOR)
         return f"No: at one input another class leads class {label} by {lead}."

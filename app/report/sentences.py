@@ -68,7 +68,7 @@ def conclusion(result: Result) -> str:
         if result.closed <= CLOSED:
             return "The two bounds meet, but something speaks against certifying them: see the notes."
         apart = f"{number(100 * result.closed, 3)}\u00a0% of the upper one"
-        if result.lower < 0:
+        if not result.lower > 0:
             apart = quantity(result.upper - result.lower, result.unit, 3)
         return f"The worst case lies between the two bounds; they are still {apart} apart."
     if result.termination is Termination.ERROR:

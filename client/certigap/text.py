@@ -25,7 +25,9 @@ def interval(lower: float | None, upper: float | None, unit: str | None) -> str:
         return ""
     if upper is None or not math.isfinite(upper):
         return f"gap at least {amount(lower, unit)}"
-    return f"gap between {amount(lower or 0.0, unit)} and {amount(upper, unit)}"
+    if lower is None:
+        return f"gap at most {amount(upper, unit)}"
+    return f"gap between {amount(lower, unit)} and {amount(upper, unit)}"
 
 
 def line(event: Event) -> str:

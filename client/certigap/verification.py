@@ -29,8 +29,8 @@ class Verification(Resource[Runner]):
 
     @property
     def lower(self) -> float:
-        """A gap that was attained."""
-        return 0.0 if self.job.lower is None else self.job.lower
+        """A gap that was attained; minus infinite where none was."""
+        return -math.inf if self.job.lower is None else self.job.lower
 
     @property
     def upper(self) -> float:

@@ -127,7 +127,7 @@ def test_uploaded_things_are_taken_as_they_are(both: Both) -> None:
 def test_nothing_known_is_an_infinite_interval(both: Both) -> None:
     script = server(job("canceled", lower=None, upper=None))
     found = both(script, lambda client: client.verify(b"\x08"))
-    assert (found.lower, found.upper) == (0, math.inf)
+    assert (found.lower, found.upper) == (-math.inf, math.inf)
     assert "canceled" in repr(found)
 
 

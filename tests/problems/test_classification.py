@@ -70,7 +70,7 @@ def test_the_fingerprint_knows_every_number() -> None:
         ({"centre": np.array([0.0, 10.5, 2.0]), "names": ("a", "b", "c")}, "b of the centre"),
         ({"limits": Interval(np.zeros(2), np.ones(2))}, "one for each of the 3"),
         ({"limits": Interval(np.full(3, -np.inf), np.full(3, 9.0))}, "lower must be one finite number"),
-        ({"limits": Interval(np.full(3, 9.0), np.full(3, -9.0))}, "outside of its range"),
+        ({"limits": Interval(np.full(3, 9.0), np.full(3, -9.0))}, "every lower must be at most its upper"),
         ({"names": ("a",)}, "1 names for 3"),
     ],
 )
