@@ -40,7 +40,7 @@ def read_sample(path: str | os.PathLike[str]) -> ClassificationSpec:
     """
     path = Path(path)
     try:
-        data = _File.model_validate_json(path.read_bytes())
+        data = _File.model_validate_json(path.read_bytes(), strict=True)
     except OSError as error:
         raise InstanceError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:

@@ -115,6 +115,8 @@ def test_a_manifest_chooses_no_units_and_no_repair() -> None:
         ({"names": ["a"]}, "1 names"),
         ({"radius": 1}, "radius"),
         ({"schema": "certigap.knapsack/1"}, "schema"),
+        ({"label": True}, "wrong at label"),
+        ({"label": "1"}, "wrong at label"),
     ],
 )
 def test_a_wrong_sample_gets_one_clear_sentence(
