@@ -96,9 +96,15 @@ def test_another_worker_takes_parts_of_a_search(
         while _workers(engine) < 2:
             assert time.monotonic() < deadline, service.log()[-2000:]
             time.sleep(0.1)
-        row = _until(client, submit(client, "verify", proxy, **LONG), lambda row: row["finished_at"] is not None)
-        assert (row["status"], row["verdict"]) == ("succeeded", "certified")
-        assert queue.list_workflows(name=PART_WORKFLOW, status="SUCCESS", executor_id=_other(engine, service))
+        taken: list[object] = []
+        # One search may end before the other worker looks for parts.
+        for _ in range(5):
+            row = _until(client, submit(client, "verify", proxy, **LONG), lambda row: row["finished_at"] is not None)
+            assert (row["status"], row["verdict"]) == ("succeeded", "certified")
+            taken = [*queue.list_workflows(name=PART_WORKFLOW, status="SUCCESS", executor_id=_other(engine, service))]
+            if taken:
+                break
+        assert taken
         other.send_signal(signal.SIGTERM)
         assert other.wait(60) == 0
         assert _workers(engine) == 1
