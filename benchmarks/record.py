@@ -57,14 +57,20 @@ def plain(value: Any) -> Any:
     return value
 
 
+def command_line(description: str | None) -> argparse.ArgumentParser:
+    """Return the command line of any script with a `Record`: where its rows go, and whether earlier ones count."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--resume", action="store_true")
+    made.add_argument("--json", type=Path)
+    return made
+
+
 def parser(description: str | None, proxies: str, u: str, time_limit: float) -> argparse.ArgumentParser:
     """Return the command line that scripts with rows by proxy and u share, with their defaults."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = command_line(description)
     made.add_argument("--proxies", default=proxies)
     made.add_argument("--u", default=u)
     made.add_argument("--time-limit", type=float, default=time_limit)
-    made.add_argument("--resume", action="store_true")
-    made.add_argument("--json", type=Path)
     return made
 
 
@@ -93,7 +99,7 @@ class Record:
 
     @classmethod
     def begin(cls, arguments: argparse.Namespace, key: Sequence[str], facts: Mapping[str, Any]) -> Record:
-        """Return the record of a run with a command line from `parser`, with the earlier rows where it resumes."""
+        """Return the record of a run with arguments of `command_line`, with the earlier rows where it resumes."""
         command = {name: value for name, value in vars(arguments).items() if name != "json"}
         record = cls(arguments.json, command, key, facts)
         if arguments.resume:

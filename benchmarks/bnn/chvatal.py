@@ -9,13 +9,11 @@ F is not above it. LP: the same share for the relaxation.
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.record import Record, number, table
+from benchmarks.record import Record, command_line, number, table
 from solvers.chvatal import ChvatalFunction, chvatal_function
 from solvers.elastic_program import ElasticProgram
 from solvers.highs import HighsSession
@@ -81,11 +79,9 @@ def study(rows: int, columns: int, programs: int) -> dict[str, float | int | str
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = command_line(__doc__)
     made.add_argument("--programs", type=int, default=20, help="of each shape")
     made.add_argument("--quick", action="store_true", help="the smallest shape, 5 programs")
-    made.add_argument("--resume", action="store_true")
-    made.add_argument("--json", type=Path)
     arguments = made.parse_args()
     shapes, programs = (SHAPES[:1], 5) if arguments.quick else (SHAPES, arguments.programs)
     record = Record.begin(arguments, ["rows", "columns"], {})

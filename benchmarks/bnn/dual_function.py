@@ -13,15 +13,13 @@ than allowed; they are left out. The solver's time and the time of F are for one
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import time
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.bnn.mip_programs import KINDS, SMALL, perturbed
-from benchmarks.record import Record, number, table
+from benchmarks.record import Record, command_line, number, table
 from solvers.dual_function import DualFunction
 from solvers.dual_tree import grow, sharpen
 from solvers.elastic_program import ElasticProgram
@@ -168,13 +166,11 @@ def study(kind: str, programs: int, perturbations: int, record: Record) -> None:
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = command_line(__doc__)
     made.add_argument("--kinds", default=";".join(KINDS), help="separated by semicolons")
     made.add_argument("--programs", type=int, default=3, help="of each kind, with a tree each")
     made.add_argument("--perturbations", type=int, default=10_000, help="of each kind")
     made.add_argument("--quick", action="store_true", help="the small kinds, one program each, 10 perturbations a size")
-    made.add_argument("--resume", action="store_true")
-    made.add_argument("--json", type=Path)
     arguments = made.parse_args()
     kinds = list(SMALL) if arguments.quick else arguments.kinds.split(";")
     programs, perturbations = (1, 10 * len(SIZES)) if arguments.quick else (arguments.programs, arguments.perturbations)

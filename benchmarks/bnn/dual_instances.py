@@ -9,15 +9,13 @@ percent of max(1, |value|).
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.bnn.dual_function import all_values, relative
 from benchmarks.bnn.mip_programs import KINDS, SMALL, perturbed
-from benchmarks.record import Record, number, table
+from benchmarks.record import Record, command_line, number, table
 from solvers.dual_function import DualFunction
 from solvers.dual_tree import grow, sharpen, tighten
 from solvers.elastic_program import ElasticProgram
@@ -47,12 +45,10 @@ def study(kind: str, way: str, size: float, counts: tuple[int, ...]) -> dict[str
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = command_line(__doc__)
     made.add_argument("--kinds", default=";".join(SMALL), help="separated by semicolons")
     made.add_argument("--size", type=float, default=0.03, help="relative, of the perturbations")
     made.add_argument("--quick", action="store_true", help="one kind, four instances")
-    made.add_argument("--resume", action="store_true")
-    made.add_argument("--json", type=Path)
     arguments = made.parse_args()
     kinds, counts = (SMALL[:1], COUNTS[:3]) if arguments.quick else (arguments.kinds.split(";"), COUNTS)
     record = Record.begin(arguments, ["kind", "way", "size"], {})

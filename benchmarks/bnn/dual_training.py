@@ -18,14 +18,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.bnn.data import DATA, split
 from benchmarks.bnn.dual_function import at, relative
-from benchmarks.record import Record, number, table
+from benchmarks.record import Record, command_line, number, table
 from encoding.bnn_model import Indices, Objective, TrainingModel, margins, training_model
 from problems.interval import Vector
 from solvers.dual_function import DualFunction
@@ -170,7 +169,7 @@ def shown(value: float | int | str) -> str:
 
 def main() -> None:
     """Run the benchmark from the command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = command_line(__doc__)
     made.add_argument("--data", default=",".join(DATA))
     made.add_argument("--objectives", default="min-weight,min-hinge")
     made.add_argument("--samples", default="4,6,8,10,16,20")
@@ -178,8 +177,6 @@ def main() -> None:
     made.add_argument("--perturbations", type=int, default=5, help="of each kind and share")
     made.add_argument("--seconds", type=float, default=60.0, help="for one tree")
     made.add_argument("--quick", action="store_true")
-    made.add_argument("--resume", action="store_true")
-    made.add_argument("--json", type=Path)
     arguments = made.parse_args()
     if arguments.quick:
         arguments.data, arguments.samples, arguments.hidden = "heart-like (generated)", "4", "1"

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import time
 from itertools import product
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -24,7 +23,7 @@ import torch
 
 from benchmarks.bnn.data import DATA, Split, split
 from benchmarks.bnn.embedding import PENALTY, Embedded, embed, past_the_mip, start, through_the_mip
-from benchmarks.record import Record, number, table
+from benchmarks.record import Record, command_line, number, table
 from encoding.bnn_training import BnnOptions, train_bnn
 from proxies.layers.mip_value import MipOptions
 
@@ -71,11 +70,8 @@ def _accuracies(method: str, found: Embedded, given: Split) -> dict[str, Any]:
 
 def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Train what is not yet in the file; return all rows."""
-    command = {name: value for name, value in vars(arguments).items() if name != "json"}
     facts = {"per class": PER_CLASS, "hidden": HIDDEN, "penalty": PENALTY}
-    record = Record(arguments.json, command, ["data", "features", "seed"], facts)
-    if arguments.resume:
-        record.resume()
+    record = Record.begin(arguments, ["data", "features", "seed"], facts)
     for name, features, seed in product(
         arguments.data.split(","), map(int, arguments.features.split(",")), range(arguments.seeds)
     ):
@@ -120,7 +116,7 @@ def _spread(rows: list[dict[str, Any]], name: str) -> str:
 
 def main() -> None:
     """Run the benchmark from the command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = command_line(__doc__)
     made.add_argument("--data", default=",".join(DATA))
     made.add_argument("--features", default="2,3")
     made.add_argument("--seeds", type=int, default=10)
@@ -131,8 +127,6 @@ def main() -> None:
     made.add_argument("--time-limit", type=float, default=5.0)
     made.add_argument("--solver", default="highs")
     made.add_argument("--quick", action="store_true")
-    made.add_argument("--resume", action="store_true")
-    made.add_argument("--json", type=Path)
     arguments = made.parse_args()
     if arguments.quick:
         arguments.features, arguments.seeds, arguments.steps = "2", 1, 10

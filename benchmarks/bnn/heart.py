@@ -10,18 +10,16 @@ counts only where the program can hold it, with no training sample inside the ma
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.bnn.data import Split, split
-from benchmarks.record import Record, number, table
+from benchmarks.record import Record, command_line, number, table
 from encoding.bnn_model import margins
 from encoding.bnn_polish import polish
 from encoding.bnn_training import BnnOptions, train_bnn
@@ -117,14 +115,12 @@ def span(values: Sequence[float]) -> str:
 
 def main() -> None:
     """Run the benchmark from the command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = command_line(__doc__)
     made.add_argument("--samples", default=f"50,{LONG}")
     made.add_argument("--seeds", type=int, default=3)
     made.add_argument("--hidden", type=int, default=HIDDEN)
     made.add_argument("--ways", default=";".join(WAYS), help="separated by semicolons")
     made.add_argument("--quick", action="store_true")
-    made.add_argument("--resume", action="store_true")
-    made.add_argument("--json", type=Path)
     arguments = made.parse_args()
     if arguments.quick:
         arguments.samples, arguments.seeds, arguments.hidden = "8", 1, 2

@@ -6,15 +6,12 @@ python -m benchmarks.bnn.mip_gradient --json benchmarks/bnn/mip_gradient.json [-
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks.bnn.mip_programs import KINDS, SMALL
-from benchmarks.record import Record, number, table
+from benchmarks.record import Record, command_line, number, table
 from proxies.layers.mip_value import MipOptions, mip_value_solve, mip_value_vjp
 from solvers.elastic_program import ElasticProgram
 
@@ -72,13 +69,11 @@ def share(match: Tensor) -> float:
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = command_line(__doc__)
     made.add_argument("--kinds", default=";".join(SMALL), help="separated by semicolons")
     made.add_argument("--programs", type=int, default=1000, help="of each kind")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--quick", action="store_true", help="20 programs of each kind")
-    made.add_argument("--resume", action="store_true")
-    made.add_argument("--json", type=Path)
     arguments = made.parse_args()
     torch.set_num_threads(1)
     count = 20 if arguments.quick else arguments.programs

@@ -14,7 +14,6 @@ import argparse
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.bnn.data import DATA
-from benchmarks.record import Record, number, table
+from benchmarks.record import Record, command_line, number, table
 from problems.interval import Vector
 from proxies.classification import classification_proxy
 from proxies.layers import Affine, Layer
@@ -145,10 +144,7 @@ def lines(rows: list[dict[str, Any]]) -> list[list[Any]]:
 
 def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Verify what is not yet in the file; return all rows."""
-    command = {name: value for name, value in vars(arguments).items() if name != "json"}
-    record = Record(arguments.json, command, ["classifier", "u", "sample"], {"seed": SEED, "rate": RATE})
-    if arguments.resume:
-        record.resume()
+    record = Record.begin(arguments, ["classifier", "u", "sample"], {"seed": SEED, "rate": RATE})
     asked = product(arguments.classifiers.split(","), map(int, arguments.u.split(",")), range(arguments.samples))
     for name, u, sample in asked:
         key = {"classifier": name, "u": u, "sample": sample}
@@ -160,15 +156,13 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Run the benchmark from the command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = command_line(__doc__)
     made.add_argument("--classifiers", default=",".join(CLASSIFIERS))
     made.add_argument("--u", default="1,2,5,10")
     made.add_argument("--samples", type=int, default=5)
     made.add_argument("--time-limit", type=float, default=30.0)
     made.add_argument("--steps", type=int, default=2000)
     made.add_argument("--quick", action="store_true")
-    made.add_argument("--resume", action="store_true")
-    made.add_argument("--json", type=Path)
     arguments = made.parse_args()
     if arguments.quick:
         arguments.classifiers, arguments.u, arguments.samples, arguments.steps = CLASSIFIERS[0], "2", 1, 100

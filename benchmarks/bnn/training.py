@@ -13,13 +13,12 @@ import argparse
 import time
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.bnn.data import DATA, split
-from benchmarks.record import Record, number, table
+from benchmarks.record import Record, command_line, number, table
 from encoding.bnn_model import MARGIN, margins
 from encoding.bnn_training import BnnOptions, train_bnn
 from problems.interval import Vector
@@ -32,11 +31,8 @@ HEAD += ["straight-through train %", "test %", "s"]
 def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Train what is not yet in the file; return all rows."""
     facts = {"margin": MARGIN, "values": "ternary"}
-    command = {name: value for name, value in vars(arguments).items() if name != "json"}
     key_names = ["data", "objective", "samples", "hidden", "seed", "warm"]
-    record = Record(arguments.json, command, key_names, facts)
-    if arguments.resume:
-        record.resume()
+    record = Record.begin(arguments, key_names, facts)
     asked = product(
         arguments.data.split(","),
         arguments.objectives.split(","),
@@ -95,7 +91,7 @@ def line(row: dict[str, Any]) -> list[Any]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = command_line(__doc__)
     made.add_argument("--data", default=",".join(DATA))
     made.add_argument("--objectives", default="max-correct")
     made.add_argument("--samples", default="20,50,100,200")
@@ -105,8 +101,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--solver", default="highs")
     made.add_argument("--warm", action="store_true")
     made.add_argument("--quick", action="store_true")
-    made.add_argument("--resume", action="store_true")
-    made.add_argument("--json", type=Path)
     return made
 
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 import argparse
 from functools import cache
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.record import Record, number, ratio, table
+from benchmarks.record import Record, command_line, number, ratio, table
 from problems.knapsack import Knapsack
 from problems.knapsack_instances import random_knapsack
 from proxies.proxy import Proxy
@@ -72,11 +71,8 @@ def line(row: dict[str, Any]) -> list[Any]:
 
 def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Verify what is not yet in the file; return all rows."""
-    command = {name: value for name, value in vars(arguments).items() if name != "json"}
     key_names = ["items", "network", "u"]
-    record = Record(arguments.json, command, key_names, {"tolerance": TOLERANCE, "seed": SEED})
-    if arguments.resume:
-        record.resume()
+    record = Record.begin(arguments, key_names, {"tolerance": TOLERANCE, "seed": SEED})
     asked = product(
         map(int, arguments.items.split(",")), arguments.networks.split(","), map(int, arguments.u.split(","))
     )
@@ -90,15 +86,13 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Run the benchmark from the command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = command_line(__doc__)
     made.add_argument("--items", default="10,20,50")
     made.add_argument("--networks", default="16 sign,16-16 sign,16-16 ReLU")
     made.add_argument("--u", default="1,5,20")
     made.add_argument("--time-limit", type=float, default=60.0)
     made.add_argument("--steps", type=int, default=6000)
     made.add_argument("--quick", action="store_true")
-    made.add_argument("--resume", action="store_true")
-    made.add_argument("--json", type=Path)
     arguments = made.parse_args()
     if arguments.quick:
         arguments.items, arguments.networks, arguments.u, arguments.steps = "10", "8 sign,8 ReLU", "5", 500

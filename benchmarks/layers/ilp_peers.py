@@ -18,7 +18,6 @@ import argparse
 import itertools
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any
 
@@ -28,7 +27,7 @@ from scipy import sparse
 from torch import Tensor
 
 from benchmarks.layers.ilp_tasks import LIMITS, VARIABLES, costs, random_rows
-from benchmarks.record import Record, table
+from benchmarks.record import Record, command_line, table
 from proxies.layers.ilp import ilp_solve, ilp_vjp
 from solvers.errors import SolverLimitError, SolverUnavailableError
 from solvers.gurobi_licence import load_gurobipy, start_environment
@@ -211,7 +210,7 @@ def run(arguments: argparse.Namespace) -> list[Row]:
 
 
 if __name__ == "__main__":
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked = command_line(__doc__)
     asked.add_argument("--kinds", default="binary,dense")
     asked.add_argument("--m", default="1,2,4,8")
     asked.add_argument("--sets", type=int, default=5, help="constraint sets of each size")
@@ -219,6 +218,4 @@ if __name__ == "__main__":
     asked.add_argument("--few", type=int, default=16, help="of which HiGHS and SCIP get this many")
     asked.add_argument("--peers", default=",".join(PEERS))
     asked.add_argument("--quick", action="store_true", help="one size, few programs")
-    asked.add_argument("--resume", action="store_true")
-    asked.add_argument("--json", type=Path)
     print(show(run(asked.parse_args())))

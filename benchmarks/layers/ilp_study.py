@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from benchmarks.layers.ilp_learning import Learned, Learning, learn
 from benchmarks.layers.ilp_published import Figure
 from benchmarks.layers.ilp_tasks import Task
-from benchmarks.record import Record, table
+from benchmarks.record import Record, command_line, table
 
 Row = dict[str, Any]
 HEAD = ["accuracy %", "chosen %", "published %", "within", "box alone %", "data sets", "restarts", "epochs"]
@@ -23,12 +22,10 @@ HEAD += ["s", "solves/s"]
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Return the command line that these scripts share."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = command_line(description)
     made.add_argument("--runs", type=int, default=10, help="one data set each")
     made.add_argument("--epochs", type=int, default=100)
     made.add_argument("--quick", action="store_true", help="the smallest setting with 2 runs and 3 epochs")
-    made.add_argument("--resume", action="store_true")
-    made.add_argument("--json", type=Path)
     return made
 
 
