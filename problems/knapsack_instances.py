@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from problems.errors import InstanceError
+from problems.instance_file import read_instance
 from problems.knapsack import LARGEST_TOTAL_WEIGHT, Knapsack
 
 SCHEMA: Final = "certigap.knapsack/1"
@@ -55,15 +56,7 @@ def read_knapsack(path: str | os.PathLike[str]) -> Knapsack:
     Raises:
         InstanceError: the file cannot be read or does not describe an instance.
     """
-    path = Path(path)
-    try:
-        data = _File.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InstanceError(f"{path} cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the top level"
-        raise InstanceError(f"the knapsack in {path} is wrong at {where}: {first['msg']}") from error
+    data = read_instance(Path(path), _File, "knapsack")
     return Knapsack(data.name, np.array(data.values, dtype=np.float64), np.array(data.weights), data.capacity)
 
 

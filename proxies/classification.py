@@ -12,10 +12,11 @@ from typing import Final, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from problems.classification import Classification
 from problems.errors import InstanceError
+from problems.instance_file import read_instance
 from problems.interval import Interval, Vector
 from proxies.dcopf import network_sizes
 from proxies.errors import ProxyError
@@ -39,16 +40,8 @@ def read_sample(path: str | os.PathLike[str]) -> ClassificationSpec:
         InstanceError: the file cannot be read or is no sample.
     """
     path = Path(path)
-    try:
-        data = _File.model_validate_json(path.read_bytes(), strict=True)
-    except OSError as error:
-        raise InstanceError(f"{path} cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the top level"
-        raise InstanceError(
-            f"the sample in {path} is wrong at {where}: {first['msg']}; it needs a centre (the features) and a label"
-        ) from error
+    needs = "; it needs a centre (the features) and a label"
+    data = read_instance(path, _File, "sample", needs, strict=True)
     told = data.model_dump(exclude={"schema_version"})
     name = data.name if "name" in data.model_fields_set else path.stem
     return ClassificationSpec(**{**told, "name": name})
