@@ -29,6 +29,9 @@ from solvers.session import (
     check_point,
 )
 
+# Gurobi's own share of the time for heuristics.
+HEURISTICS = 0.05
+
 _STATUS = {
     "OPTIMAL": Status.OPTIMAL,
     "INFEASIBLE": Status.INFEASIBLE,
@@ -114,10 +117,12 @@ class GurobiSession(Session):
         time_limit: float = np.inf,
         start: Vector | None = None,
         mip_gap: float = MIP_GAP,
+        heuristics: bool = True,
         on_progress: OnProgress | None = None,
     ) -> Solution:
         model = self._model
         model.Params.MIPGap = mip_gap
+        model.Params.Heuristics = HEURISTICS if heuristics else 0.0
         if start is not None and self._is_mip:
             point = check_point(start, self.model.columns, "start")
             self._x.Start = np.where(np.isnan(point), self._grb.UNDEFINED, point)

@@ -120,6 +120,7 @@ class PyomoSession(Session):
         time_limit: float = np.inf,
         start: Vector | None = None,
         mip_gap: float = MIP_GAP,
+        heuristics: bool = True,
         on_progress: OnProgress | None = None,
     ) -> Solution:
         if time_limit <= 0:

@@ -114,10 +114,14 @@ class ScipSession(Session):
         time_limit: float = np.inf,
         start: Vector | None = None,
         mip_gap: float = MIP_GAP,
+        heuristics: bool = True,
         on_progress: OnProgress | None = None,
     ) -> Solution:
         scip = self._scip
         scip.setParams({"limits/time": min(max(0.0, time_limit), scip.infinity()), "limits/gap": mip_gap})
+        if self._is_mip:
+            settings = self._parts.PY_SCIP_PARAMSETTING
+            scip.setHeuristics(settings.DEFAULT if heuristics else settings.OFF)
         if start is not None and self._is_mip:
             self._offer(check_point(start, self.model.columns, "start"))
         watch = Watch(on_progress) if on_progress is not None and self._is_mip else None

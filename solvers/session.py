@@ -142,6 +142,7 @@ class Session(ABC):
         time_limit: float = np.inf,
         start: Vector | None = None,
         mip_gap: float = MIP_GAP,
+        heuristics: bool = True,
         on_progress: OnProgress | None = None,
     ) -> Solution:
         """Solve the model as it stands, warm where the solver can.
@@ -150,6 +151,8 @@ class Session(ABC):
             time_limit: seconds for this solve.
             start: (n,) a point to start a MIP from; entries that are NaN are left to the solver.
             mip_gap: relative distance of incumbent and dual bound at which to stop.
+            heuristics: look for feasible points also apart from the tree; without, a MIP's bound moves faster. Pyomo's
+                solvers do as they please.
             on_progress: called now and then during a MIP solve; returns True to stop it.
         """
 

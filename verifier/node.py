@@ -23,6 +23,7 @@ from verifier.bounds.obbt import Tightener, mark_cutoff
 from verifier.bounds.over_domain import proxy_bounds
 from verifier.branching import choose_split, widest_latent
 from verifier.budget import Budget
+from verifier.pace import Pace
 from verifier.part_bounds import part_bounds
 from verifier.task import Task
 
@@ -34,6 +35,9 @@ SOLVABLE = 4.0
 FEW_BINARIES = 120
 # Each split raises a node's MILP effort by this factor: doubling it kept both cores on two parts for half an hour.
 GROWTH = 1.25
+# Beyond its effort, up to so many times it, a MILP goes on while the later half of its nodes took this share off the
+# bound's distance to the goal: the two halves of a part that was almost closed took longer than the part itself.
+CLOSING_IN, OVERTIME = 0.2, 5
 # A larger model whose widest latent moves more than this times what all others do is split first.
 TOO_WIDE = 0.5
 
@@ -246,16 +250,21 @@ class _Expansion:
             self.outcome.notes.append(note)
         self.outcome.solver = f"{session.name} {session.version()}"
         effort = task.options.effort * GROWTH**self.node.depth if self._can_split(bounds) else np.inf
+        pace = Pace()
 
         def on_progress(progress: Progress) -> bool:
-            self._take(task.claim(model.gap_of(progress.dual_bound), goal))
-            return self._done or self.budget.spent or progress.nodes >= effort
+            claim = task.claim(model.gap_of(progress.dual_bound), goal)
+            self._take(claim)
+            closing_in = pace.share(progress.nodes, claim - goal) >= CLOSING_IN
+            most = OVERTIME * effort if closing_in else effort
+            return self._done or self.budget.spent or progress.nodes >= most
 
         with session:
             solution = session.solve(
                 time_limit=self.budget.left,
                 start=self._start(model, bounds),
                 mip_gap=task.options.tolerance / 10,
+                heuristics=self._wants_points,
                 on_progress=on_progress,
             )
         self.outcome.nodes += solution.nodes
@@ -279,6 +288,12 @@ class _Expansion:
             found = session.solve(time_limit=self.budget.left).x
         if found is not None:
             self.tell(self.outcome.upper, clear.latent_of(found))
+
+    @property
+    def _wants_points(self) -> bool:
+        """Whether a MILP's feasible points matter: not beside those of the attack, unless one alone is the answer."""
+        options = self.task.options
+        return not options.use_cutoff or options.attack.rounds == 0 or options.threshold is not None
 
     def _start(self, model: GapModel, bounds: Bounds) -> Vector | None:
         """Return the witness as far as the model's columns go, the rest unknown; None where it is not in this part."""

@@ -274,6 +274,14 @@ def test_error_in_progress_reaches_the_caller(solver: str) -> None:
             session.solve(on_progress=fail, time_limit=60.0)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_heuristics_change_no_optimum_and_can_be_asked_for_again(solver: str, seed: int) -> None:
+    with open_session(solver, random_model(seed, integer=True)) as session:
+        found = [session.solve(heuristics=heuristics, mip_gap=0.0) for heuristics in (False, True, False)]
+    assert len({solution.status for solution in found}) == 1
+    assert np.ptp([solution.objective for solution in found]) <= 1e-6 * (1 + abs(found[0].objective))
+
+
 def test_same_seed_gives_the_same_point(solver: str) -> None:
     model = random_model(5, integer=True)
     points = [open_session(solver, model, seed=3).solve().x for _ in range(2)]

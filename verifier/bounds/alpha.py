@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from proxies.layers import Affine, Hypersimplex, Layer, SortRepair
+from verifier.bounds.adam import Adam
 from verifier.bounds.crown import LayerBoxes, quantity_box
 from verifier.bounds.relaxation import SLOPED, Box, inner_box, propagate
 
@@ -64,12 +65,11 @@ def optimised_box(
     if not starts:
         return best
     slopes = {k: start.clone().requires_grad_(True) for k, start in starts.items()}
-    optimiser = torch.optim.Adam(list(slopes.values()), lr=RATE)
+    optimiser = Adam(list(slopes.values()), RATE)
     for _ in range(steps):
         with torch.enable_grad():
             box = quantity_box(layers, known, out, of_decision, of_latent, constant, slopes)
             width = (box.upper - box.lower).sum()
-            optimiser.zero_grad()
             width.backward()
         best = best.intersect(replace(box, lower=box.lower.detach(), upper=box.upper.detach()))
         optimiser.step()

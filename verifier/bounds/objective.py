@@ -20,6 +20,7 @@ from torch import Tensor
 from encoding.problem import ObjectiveTerms
 from proxies.layers import Affine, Layer
 from solvers.safe_bound import gamma
+from verifier.bounds.adam import Adam
 from verifier.bounds.crown import LayerBoxes, LinearForm, lower_bound
 from verifier.bounds.relaxation import SLOPED, Box
 
@@ -60,7 +61,7 @@ def objective_bounds(
     free = _Free(layers, known, len(tangents.constants))
     best = torch.full_like(known.source.lower[:, 0], torch.inf)
     form, error = _objective(known, hinges, terms)
-    optimiser = torch.optim.Adam(free.parameters(), lr=RATE)
+    optimiser = Adam(free.parameters(), RATE)
     for step in range(steps + 1):
         with torch.enable_grad():
             low = _bound(layers, known, form, error, tangents, ratio, free)
@@ -69,7 +70,6 @@ def objective_bounds(
                 break
             if step == 0:
                 unit = low.detach().abs().clamp(min=1.0)
-            optimiser.zero_grad()
             (-low / unit).sum().backward()
         optimiser.step()
         free.clip()
