@@ -36,7 +36,8 @@ class VerifyOptions:
             the MILP solver gets whole, it makes two rounds at most.
         split: split the domain when one MILP is too hard; False solves one MILP for as long as it takes.
         most_parts: parts of the domain that the search may work on; None for as many as it takes, 0 for no search.
-        effort: nodes that the MILP solver may spend on the whole domain before it is split; parts get a quarter more.
+        effort: nodes that the MILP solver may spend on the whole domain before it is split, five times as many while
+            its bound closes in; parts get a quarter more.
         workers: processes that work on parts (1 works in this one), and threads that find exact values in the attack.
         use_start: hand the attack's witness to the MILP solver as a start; of use only without the cutoff.
         use_cutoff: tighten and search only where the gap exceeds what the attack attained.
