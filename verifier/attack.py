@@ -93,6 +93,8 @@ MOVED = 16
 RANKED_BATCHES, RANKED_BATCH, RANKED_SHARE, VALUED = 8, 2048, 0.1, 64
 # A round that raises the best gap by a smaller share brought nothing.
 WORTH = 1e-3
+# Candidates whose gaps differ by a smaller share lie on one peak.
+ALIKE = 1e-6
 # Called with every better candidate.
 OnBest = Callable[[Candidate], None]
 
@@ -187,8 +189,10 @@ class Attack:
                 order = np.argsort(-surrogate)[:MOVED]
                 climbed[order], surrogate[order] = climb.by_coordinates(climbed[order], order, budget)
             found += self._value(_distinct(climbed[np.argsort(-surrogate)], options.exact), ratio, on_best)
-            found = _best(found, options.exact)
-            self.found = _best([*found, *ranked], options.exact)
+            # Where it jumps, many different inputs have one gap.
+            keep = _best if self.jumps else best_peaks
+            found = keep(found, options.exact)
+            self.found = keep([*found, *ranked], options.exact)
             best = max((candidate.gap for candidate in [*begun, *found[:1]]), default=-np.inf)
             since = since + 1 if best <= last + WORTH * abs(best) else 0
             last = max(last, best)
@@ -439,6 +443,17 @@ class _Climb:
 def _best(found: Sequence[Candidate], count: int) -> list[Candidate]:
     """Return the best `count` candidates, best first."""
     return sorted(found, key=lambda c: -c.gap)[:count]
+
+
+def best_peaks(found: Sequence[Candidate], count: int) -> list[Candidate]:
+    """Return the best `count` candidates, best first, one of each peak: of those whose gaps are alike."""
+    kept: list[Candidate] = []
+    for candidate in _best(found, len(found)):
+        if len(kept) == count:
+            break
+        if not kept or kept[-1].gap - candidate.gap > ALIKE * abs(kept[-1].gap):
+            kept.append(candidate)
+    return kept
 
 
 def _shares(total: int, count: int) -> list[int]:

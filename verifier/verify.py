@@ -5,7 +5,7 @@ Sources: Chen et al. 2024 (formulations, attack, tightening); Dinkelbach 1967 (r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from proxies.proxy import Proxy
 from solvers.linear_model import EMPTY_MODEL, ModelSize
 from solvers.registry import open_session_or_default
 from solvers.safe_bound import safe_lower_bound
-from verifier.attack import Attack
+from verifier.attack import Attack, Candidate, best_peaks
 from verifier.bounds.over_domain import proxy_bounds
 from verifier.budget import Budget
 from verifier.cut_store import CutStore
@@ -30,7 +30,7 @@ from verifier.frontier import Change, Frontier, OnChange
 from verifier.known_values import KnownTangents, known_values
 from verifier.node import FEW_BINARIES, Node
 from verifier.options import OptionsError, VerifyOptions
-from verifier.polish import Polisher
+from verifier.polish import Polisher, spread
 from verifier.pool import MakePool, Pool
 from verifier.replay import cost_size, is_sound, replay
 from verifier.result import Event, LayerStability, OnEvent, Result, Termination, Verdict, Witness
@@ -44,12 +44,15 @@ CONTRADICTION = 1e-6
 MODEL_AGREEMENT = 1e-4
 # Most steps of Dinkelbach's method in the attack; two are usual.
 MOST_RATIOS = 3
-# Candidates of the attack that are polished, and the share of the time left that this may take.
-POLISHED, POLISH_SHARE = 2, 0.1
+# Candidates of the attack that are polished by small MILPs, and the share of the time left that this may take; before,
+# all candidates climb by moves of single integers in this share of it.
+POLISHED, POLISH_SHARE, CLIMB_SHARE = 2, 0.1, 0.5
 # Rounds of an attack before a model that the MILP solver gets whole: it finds the rest sooner than the attack does.
 FEW_ROUNDS = 2
 # Seconds for a polish, or as many as the climb took if that is longer.
 POLISH_SECONDS = 2.5
+# One way to improve an input.
+Polish = Callable[[Vector, Budget], Candidate | None]
 
 
 def verify(
@@ -202,15 +205,35 @@ class _Verification:
         budget = self.budget.part(min(max(POLISH_SECONDS, climbed), POLISH_SHARE * self.budget.left))
         polisher = Polisher(self.task, bounds, goal, self.kept)
         try:
-            for candidate in attack.found[: 0 if self.small else POLISHED]:
-                if budget.spent or self._decided:
-                    break
-                better = polisher.improve(candidate.latent, budget)
-                if better is not None:
-                    self._candidate(better.latent, "attack")
+            tops = self._tops(attack, polisher, budget)
+            self._polished(tops[: 0 if self.small else POLISHED], polisher.improve, budget)
             self._check_model(polisher, self.task.ratio(goal))
         finally:
             polisher.close()
+
+    def _tops(self, attack: Attack, polisher: Polisher, budget: Budget) -> list[Candidate]:
+        """Return where the candidates of an attack lead by moves of single integers and a crossing, best first."""
+        if self.small or attack.jumps:
+            # Where the decision jumps every integer is bound to others: moved alone it leads nowhere.
+            return attack.found
+        tops = self._polished(spread(attack.found), polisher.climb, budget.part(CLIMB_SHARE * budget.left))
+        crossed = polisher.cross(budget)
+        if crossed is not None:
+            self._candidate(crossed.latent, "attack")
+            tops.append(crossed)
+        return best_peaks(tops, POLISHED)
+
+    def _polished(self, found: Sequence[Candidate], polish: Polish, budget: Budget) -> list[Candidate]:
+        """Return what becomes of candidates, and take in each."""
+        better: list[Candidate] = []
+        for candidate in found:
+            if budget.spent or self._decided:
+                break
+            polished = polish(candidate.latent, budget)
+            if polished is not None:
+                self._candidate(polished.latent, "attack")
+                better.append(polished)
+        return better
 
     def _check_model(self, polisher: Polisher, ratio: float) -> None:
         """Compare the model's objective at the witness with the replay: a wrong encoding must not certify anything."""
