@@ -46,11 +46,11 @@ MODEL_AGREEMENT = 1e-4
 MOST_RATIOS = 3
 # Candidates of the attack that are polished by small MILPs, and the share of the time left that this may take; before,
 # all candidates climb by moves of single integers in this share of it.
-POLISHED, POLISH_SHARE, CLIMB_SHARE = 2, 0.1, 0.5
+POLISHED, POLISH_SHARE, CLIMB_SHARE = 2, 0.1, 0.35
 # Rounds of an attack before a model that the MILP solver gets whole: it finds the rest sooner than the attack does.
 FEW_ROUNDS = 2
 # Seconds for a polish, or as many as the climb took if that is longer.
-POLISH_SECONDS = 2.5
+POLISH_SECONDS = 4.0
 # One way to improve an input.
 Polish = Callable[[Vector, Budget], Candidate | None]
 
