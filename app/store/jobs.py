@@ -203,6 +203,8 @@ def take_bounds(
         job.lower = lower
     if upper is not None and (job.upper is None or upper < job.upper):
         job.upper = upper
+    if job.lower is not None and job.upper is not None and job.upper < job.lower:
+        job.upper = job.lower  # What is attained counts: where both meet they differ by rounding.
     return job
 
 

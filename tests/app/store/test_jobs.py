@@ -33,6 +33,17 @@ def test_a_bound_that_was_found_wrong_does_not_stay(engine: Engine) -> None:
         assert (row.lower, row.upper) == (3.0, None)
 
 
+def test_what_was_attained_is_never_above_the_upper_bound(engine: Engine) -> None:
+    event = {"type": "progress", "phase": "search"}
+    with session(engine) as s, s.begin():
+        job = jobs.create(s, DEFAULT_TENANT, VerifyJob(kind="verify", proxy="prx_1"), "cpu").id
+        jobs.begin(s, job, None, "worker")
+        jobs.tell(s, job, 1, event, 1.0, 2.0, "$/h")
+        jobs.tell(s, job, 1, event, 2.0 + 1e-13, 2.0 + 1e-13, "$/h")
+        row = s.get_one(Job, job, populate_existing=True)
+        assert (row.lower, row.upper) == (2.0 + 1e-13, 2.0 + 1e-13)
+
+
 def test_a_sweep_knows_its_points_among_its_events(engine: Engine) -> None:
     with session(engine) as s, s.begin():
         job = jobs.create(s, DEFAULT_TENANT, VerifyJob(kind="verify", proxy="prx_1"), "cpu").id
