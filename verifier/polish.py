@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from encoding.bounds import Bounds
-from problems.interval import Vector
+from problems.interval import Interval, Vector
 from solvers.registry import open_session
-from solvers.session import Status
+from solvers.session import Session, Solution, Status
 from verifier.attack import Candidate
+from verifier.bounds.over_domain import proxy_bounds
 from verifier.budget import Budget
 from verifier.task import Task
 
@@ -59,7 +60,7 @@ class Polisher:
     def __init__(self, task: Task, bounds: Bounds, goal: float, kept: set[int] | None, solver: str = "highs") -> None:
         self.kept = kept
         self._build = lambda: task.build(task.domain, bounds, goal, cutoff=False, kept=self.kept, clear=True)
-        self._missing = task.missing
+        self._task = task
         self._solver = solver
         self._tops: list[_Top] = []
         self._open()
@@ -78,7 +79,7 @@ class Polisher:
         """Take in the optional rows that a point violates; return whether there were any."""
         if self.kept is None:
             return False
-        missing = self._missing(self.model, x) - self.kept
+        missing = self._task.missing(self.model, x) - self.kept
         if missing:
             self.kept |= missing
             self.close()
@@ -92,7 +93,7 @@ class Polisher:
 
     def climb(self, start: Vector, budget: Budget) -> Candidate | None:
         """Move single integers from a latent vector ((n_w,)) while that pays; return where it ends, or None."""
-        return self._climb(self._complete(start, budget), budget)
+        return self._climb(self._complete(start, budget).x, budget)
 
     def cross(self, budget: Budget) -> Candidate | None:
         """Solve with the integers free in which the best patterns of the climbs differ; climb on from there."""
@@ -108,7 +109,7 @@ class Polisher:
     def improve(self, start: Vector, budget: Budget) -> Candidate | None:
         """Climb from a latent vector ((n_w,)) and through small MILPs; return the best input found, or None."""
         best: Candidate | None = None
-        top, freed = self._top(self._complete(start, budget), budget), FREED
+        top, freed = self._top(self._complete(start, budget).x, budget), FREED
         while top is not None:
             here = self._candidate(top)
             if best is None or here.gap > best.gap:
@@ -125,21 +126,35 @@ class Polisher:
         return best
 
     def value_at(self, latent: Vector, budget: Budget) -> float | None:
-        """Return the model's objective at a latent vector, in the problem's unit; None where the solver proves none."""
-        x = self._complete(latent, budget, proven=True)
-        while x is not None and self._learn(x):
-            x = self._complete(latent, budget, proven=True)
-        return None if x is None else self.model.gap_of(float(self.model.linear.cost @ x + self.model.linear.offset))
+        """Return the model's objective at a latent vector, in the problem's unit.
 
-    def _complete(self, latent: Vector, budget: Budget, proven: bool = False) -> Vector | None:
-        """Return the model's best point at a fixed latent vector; where `proven`, only one that is proven to be."""
-        w = latent[self.model.latent.columns >= 0]
-        linear = self.model.linear
-        self._bound_integers(self._milp, *self._limits)
-        self._milp.set_column_bounds(self._latent, w, w)
+        It is -inf where the model has no point there, None where the solver proves neither. A model that stays clear
+        of equalities may have no point at an input that counts: that says nothing.
+        """
+        found = self._complete(latent, budget)
+        while found.status is Status.OPTIMAL and found.x is not None and self._learn(found.x):
+            found = self._complete(latent, budget)
+        if found.status is Status.INFEASIBLE and not self._task.jumps:
+            return -np.inf
+        return self.model.gap_of(found.objective) if found.status is Status.OPTIMAL else None
+
+    def _complete(self, latent: Vector, budget: Budget) -> Solution:
+        """Return the model's best point at a fixed latent vector.
+
+        The proxy's own bounds there leave presolve nothing to find: on 1354 buses 0.3 seconds, without them 24.
+        """
+        bounds = proxy_bounds(self._task.layers, self._task.problem, self._task.part(Interval(latent, latent)))
+        lower, upper = self.model.linear.column_lower.copy(), self.model.linear.column_upper.copy()
+        for target in self.model.targets:
+            known = bounds[target.key]
+            lower[target.columns] = np.maximum(lower[target.columns], known.lower[target.indices])
+            upper[target.columns] = np.minimum(upper[target.columns], known.upper[target.indices])
+        lower[self._latent] = upper[self._latent] = latent[self.model.latent.columns >= 0]
+        everything = np.arange(lower.size)
+        self._milp.set_column_bounds(everything, lower, upper)
         solution = self._milp.solve(time_limit=min(STEP_SECONDS, budget.left))
-        self._milp.set_column_bounds(self._latent, linear.column_lower[self._latent], linear.column_upper[self._latent])
-        return None if proven and solution.status is not Status.OPTIMAL else solution.x
+        self._milp.set_column_bounds(everything, self.model.linear.column_lower, self.model.linear.column_upper)
+        return solution
 
     def _candidate(self, top: _Top) -> Candidate:
         return Candidate(self.model.latent_of(top.x), top.gap)
@@ -204,8 +219,8 @@ class Polisher:
         self._bound_integers(self._milp, lower, upper)
         return self._milp.solve(time_limit=min(STEP_SECONDS, budget.left), mip_gap=1e-3, start=start).x
 
-    def _bound_integers(self, session: object, lower: Vector, upper: Vector) -> None:
-        session.set_column_bounds(self._integers, lower, upper)  # type: ignore[attr-defined]
+    def _bound_integers(self, session: Session, lower: Vector, upper: Vector) -> None:
+        session.set_column_bounds(self._integers, lower, upper)
 
 
 def spread(found: Sequence[Candidate]) -> list[Candidate]:

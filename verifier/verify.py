@@ -242,8 +242,9 @@ class _Verification:
         value = polisher.value_at(self.witness.latent, self.budget)
         replayed = self.witness.proxy_cost - (1 + ratio) * self.witness.optimal_cost
         size = cost_size(self.problem, self.witness)
-        if value is not None and abs(value - replayed) > MODEL_AGREEMENT * size:
-            self._doubt(f"the model gives {value:.8g} at the witness, its replay {replayed:.8g}: please report this")
+        if value is not None and not abs(value - replayed) <= MODEL_AGREEMENT * size:
+            gives = f"gives {value:.8g}" if np.isfinite(value) else "has no point"
+            self._doubt(f"the model {gives} at the witness, its replay {replayed:.8g}: please report this")
 
     def _find_values(self) -> None:
         """Bound Phi over the domain: what turns an absolute bound into a relative one."""
