@@ -14,7 +14,6 @@ from solvers.session import MIP_GAP, Capability, OnProgress, Progress, Session, 
 
 _STATUS = {
     highspy.HighsModelStatus.kOptimal: Status.OPTIMAL,
-    highspy.HighsModelStatus.kModelEmpty: Status.OPTIMAL,
     highspy.HighsModelStatus.kInfeasible: Status.INFEASIBLE,
     highspy.HighsModelStatus.kUnbounded: Status.UNBOUNDED,
     highspy.HighsModelStatus.kTimeLimit: Status.TIME_LIMIT,
@@ -93,6 +92,8 @@ class HighsSession(Session):
         on_progress: OnProgress | None = None,
     ) -> Solution:
         highs = self._highs
+        if not self.model.columns:
+            return self._constant()
         # HiGHS counts the limit of a linear model over the life of the session, that of a MIP from its start.
         used = 0.0 if self._is_mip else highs.getRunTime()
         highs.setOptionValue("time_limit", max(0.0, time_limit) + used)
@@ -104,12 +105,14 @@ class HighsSession(Session):
             point = check_point(start, self.model.columns, "start")
             known = np.flatnonzero(~np.isnan(point)).astype(np.int32)
             highs.setSolution(known.size, known, point[known])
+        began = time.monotonic()
         self._run(on_progress)
         infeasible = highs.getModelStatus() == highspy.HighsModelStatus.kInfeasible
         if self._is_mip and infeasible and highs.getInfo().mip_node_count <= DOUBTED_NODES:
             # HiGHS was seen to call MIPs infeasible that have a point without any violation: it must say so twice.
             highs.setOptionValue("mip_feasibility_tolerance", LOOSE_FEASIBILITY)
             highs.setOptionValue("presolve", "off")
+            highs.setOptionValue("time_limit", max(0.0, time_limit - (time.monotonic() - began)))
             self._run(on_progress)
             highs.setOptionValue("mip_feasibility_tolerance", FEASIBILITY)
             highs.setOptionValue("presolve", "choose")
@@ -127,6 +130,13 @@ class HighsSession(Session):
         self._highs.clearSolver()
         if self._kept_basis is not None:
             self._highs.setBasis(self._kept_basis)
+
+    def _constant(self) -> Solution:
+        """Return the answer of a model without columns: HiGHS does not look at its rows."""
+        lp = self._highs.getLp()
+        if (np.array(lp.row_lower_) > FEASIBILITY).any() or (np.array(lp.row_upper_) < -FEASIBILITY).any():
+            return Solution(Status.INFEASIBLE, np.inf, np.inf)
+        return Solution(Status.OPTIMAL, lp.offset_, lp.offset_, np.zeros(0), np.zeros(self.model.rows))
 
     def _tell_apart(self) -> Solution:
         """Solve without objective: a feasible model was unbounded. Its dual bound then is -inf, not +inf."""

@@ -18,6 +18,13 @@ def gamma(terms: int) -> float:
     return 2 * (terms + 2) * UNIT_ROUNDOFF
 
 
+def usable(multipliers: Vector, row_lower: Vector, row_upper: Vector) -> Vector:
+    """Return multipliers ((m,)) with zero for those that are no numbers or whose sign meets an infinite row limit."""
+    y = np.where(np.isfinite(multipliers), multipliers, 0.0)
+    y = np.where((y > 0) & np.isneginf(row_lower), 0.0, y)
+    return np.where((y < 0) & np.isposinf(row_upper), 0.0, y)
+
+
 class SafeBound:
     """Evaluates the bound for one matrix and many costs, limits and multipliers."""
 
@@ -43,16 +50,14 @@ class SafeBound:
 
         Args:
             cost, column_lower, column_upper: (n,).
-            row_lower, row_upper, multipliers: (m,). Multipliers of any sign and accuracy are valid; one whose
-                sign would meet an infinite row limit is set to zero first.
+            row_lower, row_upper, multipliers: (m,). Multipliers of any sign and accuracy are valid: only the
+                `usable` ones count.
             offset: constant of the objective.
 
         Returns:
             The bound, rounded downward; -inf where a column without a limit has a non-zero reduced cost.
         """
-        y = np.where(np.isfinite(multipliers), multipliers, 0.0)
-        y = np.where((y > 0) & np.isneginf(row_lower), 0.0, y)
-        y = np.where((y < 0) & np.isposinf(row_upper), 0.0, y)
+        y = usable(multipliers, row_lower, row_upper)
         reduced = cost - self.transposed @ y
         error = gamma(self._longest) * (np.abs(cost) + self.magnitude @ np.abs(y))
         # Columns that no row and no cost touch have an exact zero, and may then be unlimited.

@@ -25,7 +25,7 @@ from solvers.highs import HighsSession
 from solvers.linear_model import Vector
 from solvers.pyomo_bridge import compile_model
 from solvers.registry import open_session
-from solvers.safe_bound import SafeBound, safe_lower_bound
+from solvers.safe_bound import SafeBound, safe_lower_bound, usable
 from solvers.session import Status
 
 
@@ -70,7 +70,7 @@ class ValueCut:
         return self.value + (latent - self.at) @ self.slope
 
 
-# Phi and the multipliers of its linear program; inf and None where that is infeasible.
+# Phi and the multipliers of its linear program; inf and None where that has none, or was not solved.
 Answer = tuple[float, Vector | None]
 
 
@@ -127,7 +127,10 @@ class ValueFunction:
         self._sessions = [self._open()]
 
     def value(self, latent: Vector) -> float:
-        """Return Phi at the latent vector ((n_w,)), in the problem's unit; inf where P(x) is infeasible."""
+        """Return Phi at the latent vector ((n_w,)), in the problem's unit; inf where P(x) is infeasible.
+
+        It is inf as well where the solver gave up its linear program: no value is known there.
+        """
         self.solves += 1
         return self._answers(self._limits(latent[None]), 1)[0][0]
 
@@ -135,7 +138,7 @@ class ValueFunction:
         """Return the tangent of Phi at the latent vector ((n_w,)); its value is rounded to be nowhere above Phi.
 
         Raises:
-            SolverFailedError: P(x) is infeasible, so Phi has no tangent there.
+            SolverFailedError: P(x) is infeasible, or its linear program was not solved.
         """
         (cut,) = self.cuts(latent[None])
         if cut is None:
@@ -150,7 +153,7 @@ class ValueFunction:
             workers: threads, each with its own linear program; HiGHS gives Python's lock back while it solves.
 
         Returns:
-            A tangent for each row, in order and the same for any number of workers; None where P(x) is infeasible.
+            A tangent for each row, in order and the same for any number of workers; None where `value` is inf.
         """
         self.solves += len(latents)
         limits = self._limits(latents)
@@ -189,6 +192,8 @@ class ValueFunction:
     ) -> ValueCut | None:
         if duals is None:
             return None
+        # The same multipliers in the slope and in the value: else the tangent would not be one.
+        duals = usable(duals, lower, upper)
         slope = np.zeros(self.size)
         slope[self._moving] = -(self._of_latent.T @ duals) * self.unit
         linear = self._linear
@@ -204,8 +209,6 @@ class ValueFunction:
         session.restart()
         session.set_row_bounds(self._rows, lower, upper)
         solution = session.solve()
-        if solution.status is Status.INFEASIBLE:
-            return np.inf, None
         if solution.status is not Status.OPTIMAL:
-            raise SolverFailedError(f"the value function's linear program ended as {solution.status.value}")
+            return np.inf, None
         return solution.objective * self.unit, solution.row_duals

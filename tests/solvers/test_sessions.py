@@ -183,6 +183,19 @@ def test_models_without_entries(solver: str, integer: bool) -> None:
         assert session.solve().status is Status.INFEASIBLE
 
 
+@pytest.mark.parametrize(
+    ("rows", "status", "bound"),
+    [([], Status.OPTIMAL, 3.0), ([(0, 1)], Status.OPTIMAL, 3.0), ([(1, 2)], Status.INFEASIBLE, np.inf)],
+)
+def test_highs_answers_models_without_columns(rows: list[tuple[float, float]], status: Status, bound: float) -> None:
+    limits, none = np.array(rows, dtype=float).reshape(-1, 2), np.zeros(0)
+    matrix = sparse.csr_array((len(rows), 0))
+    model = LinearModel(none, matrix, limits[:, 0], limits[:, 1], none, none, np.zeros(0, dtype=bool), 3.0)
+    with open_session("highs", model) as session:
+        solution = session.solve()
+    assert (solution.status, solution.dual_bound) == (status, bound)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_integer_optimum_agrees_with_enumeration(solver: str, seed: int) -> None:
     model = random_model(seed, integer=True)
