@@ -164,11 +164,11 @@ class Attack:
     ) -> None:
         rng = np.random.default_rng(options.seed)
         upper = self.domain.project(self.domain.box.upper)
-        begun = self._value(np.stack([self.domain.centre, upper]), ratio, on_best)
+        begun = self._value(np.stack([self.domain.centre, upper]), ratio, on_best, budget)
         found: list[Candidate] = []
         ranked = self.found = self._ranked(options, ratio, budget, on_best)
         if not len(self.known) or self.jumps:
-            sampled = self._value(self.domain.sample(options.starts, options.seed), ratio, on_best)
+            sampled = self._value(self.domain.sample(options.starts, options.seed), ratio, on_best, budget)
             begun += sampled
             # Where the decision jumps, a good input may lie where no climb leads.
             found = _best(sampled, options.exact) if self.jumps else []
@@ -188,7 +188,8 @@ class Attack:
             if self.jumps:
                 order = np.argsort(-surrogate)[:MOVED]
                 climbed[order], surrogate[order] = climb.by_coordinates(climbed[order], order, budget)
-            found += self._value(_distinct(climbed[np.argsort(-surrogate)], options.exact), ratio, on_best)
+            chosen = _distinct(climbed[np.argsort(-surrogate)], options.exact)
+            found += self._value(chosen, ratio, on_best, budget)
             # Where it jumps, many different inputs have one gap.
             keep = _best if self.jumps else best_peaks
             found = keep(found, options.exact)
@@ -223,7 +224,7 @@ class Attack:
         for point in kept:
             if valuing.spent:
                 break
-            found += self._value(point[None], ratio, on_best, keep=False)
+            found += self._value(point[None], ratio, on_best, valuing, keep=False)
         return _best(found, options.exact)
 
     def _run_as_paper(
@@ -241,14 +242,14 @@ class Attack:
         climbed, surrogate = paper_climb(climb.surrogate, climb.project, points, width, budget)
         order = np.argsort(-surrogate.cpu().numpy())
         chosen = _distinct(climbed.cpu().numpy()[order], options.exact)
-        self.found = sorted(self._value(chosen, ratio, on_best, keep=False), key=lambda c: -c.gap)
+        self.found = sorted(self._value(chosen, ratio, on_best, budget, keep=False), key=lambda c: -c.gap)
 
     def _learn_at_random(self, options: AttackOptions, budget: Budget) -> None:
         """Learn from random inputs, once for all runs."""
         points = self.domain.sample(options.paper_cuts, options.seed)
         while self._sampled < len(points) and not budget.spent:
             batch = points[self._sampled : self._sampled + BATCH]
-            self.known.learn(batch, self.workers)
+            self.known.learn(batch, self.workers, budget=budget)
             self._sampled += len(batch)
 
     def _parts(self, count: int) -> list[Domain]:
@@ -310,12 +311,14 @@ class Attack:
         """Return `values` where the attack computes."""
         return torch.as_tensor(values, device=self.device)
 
-    def _value(self, points: Vector, ratio: float, on_best: OnBest | None, keep: bool = True) -> list[Candidate]:
+    def _value(
+        self, points: Vector, ratio: float, on_best: OnBest | None, budget: Budget, keep: bool = True
+    ) -> list[Candidate]:
         """Compute the exact objective at each point, learn from it, and report what is better than the best."""
         with torch.no_grad():
             costs = self.cost(self.tensor(points)).cpu().numpy()
         found = []
-        for w, cost, value in zip(points, costs, self.known.learn(points, self.workers, keep)):
+        for w, cost, value in zip(points, costs, self.known.learn(points, self.workers, keep, budget)):
             if np.isinf(value):
                 continue
             candidate = Candidate(w, float(cost) - (1 + ratio) * float(value))

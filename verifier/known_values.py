@@ -18,6 +18,7 @@ from problems.domain import Domain
 from problems.errors import InputError
 from problems.interval import Vector
 from problems.parametric import ParametricProblem
+from verifier.budget import Budget
 from verifier.cut_store import CutStore
 from verifier.value_function import ValueFunction
 
@@ -37,13 +38,14 @@ class KnownValues(ABC):
         """Number of tangents or decisions."""
 
     @abstractmethod
-    def learn(self, points: Vector, workers: int = 1, keep: bool = True) -> Vector:
-        """Return Phi at latent vectors ((batch, n_w)); inf where P(x) is infeasible.
+    def learn(self, points: Vector, workers: int = 1, keep: bool = True, budget: Budget | None = None) -> Vector:
+        """Return Phi at latent vectors ((batch, n_w)); inf where P(x) is infeasible or its value was not found.
 
         Args:
             points: where.
             workers: threads; the result does not depend on how many.
             keep: remember what the estimate can use.
+            budget: points whose turn comes after it is spent have no value.
         """
 
     @abstractmethod
@@ -76,7 +78,8 @@ class KnownTangents(KnownValues):
     def __len__(self) -> int:
         return len(self.cuts)
 
-    def learn(self, points: Vector, workers: int = 1, keep: bool = True) -> Vector:
+    def learn(self, points: Vector, workers: int = 1, keep: bool = True, budget: Budget | None = None) -> Vector:
+        # Linear programs of milliseconds: all of them are solved.
         found = self.function.cuts(points, workers)
         if keep:
             self.cuts.add(cut for cut in found if cut is not None)
@@ -97,9 +100,11 @@ class KnownDecisions(KnownValues):
     def __len__(self) -> int:
         return len(self._decisions)
 
-    def learn(self, points: Vector, workers: int = 1, keep: bool = True) -> Vector:
+    def learn(self, points: Vector, workers: int = 1, keep: bool = True, budget: Budget | None = None) -> Vector:
         values = np.full(len(points), np.inf)
         for k, x in enumerate(self.domain.to_input(points)):
+            if budget is not None and budget.spent:
+                break
             try:
                 values[k], decision = self.problem.solve(x)
             except InputError:

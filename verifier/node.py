@@ -81,6 +81,7 @@ class Outcome:
     Attributes:
         upper: of the node, when it was left.
         children: its parts; none when it is closed.
+        stuck: the node itself, where nothing is left to be done with it.
         closed: the largest bound of parts of it that are closed, where there are children as well.
         notes: what the user must know.
         before, after: model sizes at first and at last.
@@ -91,6 +92,7 @@ class Outcome:
 
     upper: float
     children: list[Node] = field(default_factory=list)
+    stuck: Node | None = None
     closed: float = -np.inf
     notes: list[str] = field(default_factory=list)
     before: ModelSize | None = None
@@ -135,8 +137,9 @@ class _Expansion:
 
     def run(self) -> Outcome:
         task, options = self.task, self.task.options
-        given = self.node.bounds
-        bounds = proxy_bounds(task.layers, task.problem, task.part(given.box), options.bounds, given.intervals)
+        given, part = self.node.bounds, task.part(self.node.bounds.box)
+        arguments = (task.layers, task.problem, part, options.bounds, given.intervals)
+        bounds = proxy_bounds(*arguments, enough=lambda: self.budget.spent)
         bounds = mark_cutoff(bounds, given.cutoff)
         tightener: Tightener | None = None
         goal = task.goal(self.lower())
@@ -151,13 +154,14 @@ class _Expansion:
             if tightener is not None:
                 tightener.close()
             goal = task.goal(self.lower())
-            tightener = self._relax(bounds, goal)
+            tightener, self.point = self._relax(bounds, goal)
             if options.rounds == 0 or (turn == 0 and self._is_too_wide(bounds)):
                 break
             done = tightener.run(self.budget, partial(self._count, goal))
             self.outcome.lps += done.solved
             bounds = mark_cutoff(done.bounds, goal if options.use_cutoff else None)
             self._look_at(tightener.model, done.point)
+            self.point = self.point if done.point is None else done.point
             self._take(goal if done.empty else task.claim(done.upper, goal))
             if self._done or not done.finished or not self._worth_more(last, goal):
                 break
@@ -168,22 +172,21 @@ class _Expansion:
             if tightener is not None:
                 tightener.close()
 
-    def _relax(self, bounds: Bounds, goal: float) -> Tightener:
-        """Return the relaxation, with the rows of the optimum's side that its best point needs."""
+    def _relax(self, bounds: Bounds, goal: float) -> tuple[Tightener, Vector | None]:
+        """Return the relaxation, with the rows of the optimum's side that its best point needs, and that point."""
         while True:
             model = self._build(bounds, goal)
             tightener = Tightener(model, bounds, lanes=self.lanes)
             value, empty, point = tightener.objective_bound(self.budget)
             self._take(goal if empty else self.task.claim(value, goal))
             if not self._look_at(model, point) or self._done or self.budget.spent:
-                return tightener
+                return tightener, point
             tightener.close()
 
     def _look_at(self, model: GapModel, point: Vector | None) -> bool:
         """Offer a model's point as a witness; return whether it showed rows that the model lacks."""
         if point is None:
             return False
-        self.point = point
         self.tell(self.outcome.upper, model.latent_of(point))
         if self.kept is None:
             return False
@@ -201,8 +204,12 @@ class _Expansion:
                 continue
         if self._done:
             return self._leave(bounds)
+        here = Node(bounds, self.outcome.upper, self.node.depth, kept)
         if self.budget.spent or tightener is None:
-            return self._leave(bounds, [Node(bounds, self.outcome.upper, self.node.depth, kept)])
+            return self._leave(bounds, [here])
+        if not self._can_split(bounds):
+            self.outcome.stuck = here
+            return self._leave(bounds)
         goal = task.goal(self.lower())
         split = choose_split(task, bounds, goal, tightener, self.point, self.budget)
         return self._leave(
@@ -226,7 +233,7 @@ class _Expansion:
 
     def _can_split(self, bounds: Bounds) -> bool:
         """Whether splitting is asked for and the part holds more than one input."""
-        return self.task.options.split and bool((bounds.box.width > 0).any())
+        return self.task.options.split and bool((self.task.part(bounds.box).reach > 0).any())
 
     def _is_too_wide(self, bounds: Bounds) -> bool:
         if not self._can_split(bounds) or not self._is_large():
@@ -245,6 +252,12 @@ class _Expansion:
         task, before = self.task, self.lower()
         goal = task.goal(self.lower())
         model = self._build(bounds, goal)
+        if not model.linear.integer.any():
+            # A linear program's objective is no bound, its multipliers give one.
+            tightener, x = self._relax(bounds, goal)
+            tightener.close()
+            self._clear(bounds, goal, tightener.model, x)
+            return task.relative and self.lower() > before
         session, note = open_session_or_default(task.options.solver, model.linear, task.options.seed)
         if note is not None:
             self.outcome.notes.append(note)
@@ -255,9 +268,10 @@ class _Expansion:
         def on_progress(progress: Progress) -> bool:
             claim = task.claim(model.gap_of(progress.dual_bound), goal)
             self._take(claim)
+            if self._done or self.budget.spent:
+                return True
             closing_in = pace.share(progress.nodes, claim - goal) >= CLOSING_IN
-            most = OVERTIME * effort if closing_in else effort
-            return self._done or self.budget.spent or progress.nodes >= most
+            return progress.nodes >= (OVERTIME * effort if closing_in else effort)
 
         with session:
             solution = session.solve(
@@ -270,17 +284,17 @@ class _Expansion:
         self.outcome.nodes += solution.nodes
         lacking = self._look_at(model, solution.x)
         if solution.status is Status.FAILED:
-            self.outcome.notes.append(
-                f"{self.outcome.solver} stopped without an answer on one part; it was split instead"
-            )
+            then = "was split instead" if self._can_split(bounds) else "stays open"
+            self.outcome.notes.append(f"{self.outcome.solver} stopped without an answer on one part, which {then}")
             return False
         self._take(task.claim(model.gap_of(solution.dual_bound), goal))
-        if task.jumps and solution.x is not None and not self._done:
-            self._offer_clear(bounds, goal, model, solution.x)
+        self._clear(bounds, goal, model, solution.x)
         return (lacking and solution.status is Status.OPTIMAL) or (task.relative and self.lower() > before)
 
-    def _offer_clear(self, bounds: Bounds, goal: float, model: GapModel, x: Vector) -> None:
-        """Offer as a witness the best point with the integers of `x` that stays clear of equalities."""
+    def _clear(self, bounds: Bounds, goal: float, model: GapModel, x: Vector | None) -> None:
+        """Where the proxy jumps, offer the best point with the integers of `x` that stays clear of equalities."""
+        if not self.task.jumps or x is None or self._done:
+            return
         clear = self.task.build(self.task.part(bounds.box), bounds, goal, cutoff=False, kept=self.kept, clear=True)
         whole = np.flatnonzero(model.linear.integer)
         with open_session("highs", clear.linear.relaxed()) as session:

@@ -16,7 +16,8 @@ class Pace:
 
     def share(self, nodes: int, distance: float) -> float:
         """Take in a distance; return which share of it the later half of the nodes took off, 0 where none is known."""
+        nodes = max(nodes, 0)
         if nodes > APART * self._marks[-1][0]:
             self._marks.append((nodes, distance))
         halfway = [far for count, far in self._marks if 2 * count <= nodes][-1]
-        return 1.0 - distance / halfway if np.isfinite(halfway) else 0.0
+        return 1.0 - distance / halfway if 0 < halfway < np.inf else 0.0

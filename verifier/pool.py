@@ -61,7 +61,9 @@ class Pool:
         # A fresh interpreter: forking one that has solvers and threads in it is not safe.
         self._context = multiprocessing.get_context("spawn")
         self._task = task
-        self._lower = self._context.Value("d", -math.inf)
+        # Without a lock: a worker that is killed while it holds one would stop all others. What is lost where two write
+        # at once is told again by the next `raise_lower`.
+        self._lower = self._context.Value("d", -math.inf, lock=False)
         self._workers = [self._spawn() for _ in range(workers)]
 
     @property
@@ -71,8 +73,7 @@ class Pool:
 
     def raise_lower(self, lower: float) -> None:
         """Tell every worker of a larger attained gap."""
-        with self._lower.get_lock():
-            self._lower.value = max(self._lower.value, lower)
+        self._lower.value = max(self._lower.value, lower)
 
     def start(self, number: int, node: Node, seconds: float) -> None:
         """Give a node to an idle worker, for at most `seconds`."""
@@ -150,8 +151,7 @@ def _work(pipe: Connection, task: Task, lower: Any) -> None:
                     return
             pipe.send(Said(number, upper, latent))  # Before others rely on it: a worker may die in between.
             if latent is not None:
-                with lower.get_lock():
-                    lower.value = max(lower.value, gap)
+                lower.value = max(lower.value, gap)
 
         try:
             outcome = expand(task, Node.from_json(text), lambda: lower.value, tell, Budget(seconds))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from problems.interval import Vector
+from solvers.errors import CertigapError
 from verifier.budget import Budget
 from verifier.frontier import Change, Frontier, OnChange
 from verifier.node import Node, Outcome, expand
@@ -37,7 +38,6 @@ class Search:
         on_change: hears what is open now, whenever that changes, so that a later search can go on from there.
         make_pool: the workers; see `Pool`.
         closed: the largest bound of the parts that are done with.
-        unfinished: parts that could not be done.
     """
 
     task: Task
@@ -72,11 +72,6 @@ class Search:
         if self._open:
             parts.append(-self._open[0][0])
         return max(parts)
-
-    @property
-    def finished(self) -> bool:
-        """Whether no part is left that could hold a larger gap."""
-        return not self._open and not self._running and not self._stuck
 
     def run(self, frontier: Frontier, budget: Budget, decided: Callable[[], bool]) -> None:
         """Search until nothing is left, `decided` says so, or the budget is spent.
@@ -113,7 +108,12 @@ class Search:
         def tell(upper: float, latent: Vector | None) -> None:
             self._hear(Said(number, upper, latent))
 
-        self._finish(number, expand(self.task, node, lambda: self.lower, tell, budget, self.task.options.workers))
+        try:
+            outcome = expand(self.task, node, lambda: self.lower, tell, budget, self.task.options.workers)
+        except CertigapError as error:
+            self.notes.append(f"work on one part of the domain failed, so that it stays open: {error}")
+            outcome = Outcome(self._uppers[number], stuck=replace(node, upper=self._uppers[number]))
+        self._finish(number, outcome)
 
     def _run_pool(self, budget: Budget, decided: Callable[[], bool]) -> None:
         pool = self.make_pool(self.task, self.task.options.workers)
@@ -147,6 +147,11 @@ class Search:
         self._added[number] = node
         self._enter(number, node)
         return number
+
+    def _keep(self, node: Node) -> None:
+        """Take in a part that this search cannot do: its bound counts, and a later search may try."""
+        number = next(self._count)
+        self._added[number] = self._stuck[number] = node
 
     def _enter(self, number: int, node: Node) -> None:
         if node.bounds.cutoff is not None:
@@ -193,7 +198,9 @@ class Search:
         self.notes += outcome.notes
         for child in outcome.children:
             self._push(child)
-        self.closed = max(self.closed, outcome.closed if outcome.children else outcome.upper)
+        if outcome.stuck is not None:
+            self._keep(outcome.stuck)
+        self.closed = max(self.closed, outcome.closed if outcome.children or outcome.stuck else outcome.upper)
         self._drop(number)
         self._tell_change()
         self._report()
@@ -202,11 +209,11 @@ class Search:
         node = self._running.pop(number)
         upper = self._uppers.pop(number)
         deaths = self._deaths.pop(number, 0) + 1
+        self._drop(number)
         if deaths >= MOST_DEATHS:
-            self._stuck[number] = replace(node, upper=upper)
+            self._keep(replace(node, upper=upper))
             self.notes.append(f"a worker died {deaths} times on one part of the domain; that part stays open")
         else:
-            self._drop(number)
             self._deaths[self._push(replace(node, upper=upper))] = deaths
         self._tell_change()
 

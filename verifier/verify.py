@@ -112,6 +112,7 @@ class _Verification:
     lower: float = field(init=False)
     upper: float = np.inf
     witness: Witness | None = None
+    checked: Witness | None = None
     notes: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -155,6 +156,7 @@ class _Verification:
             self._timed("attack", lambda: self._attack(before))
         if not self._decided and not self.budget.spent and self.options.most_parts != 0:
             self._timed("search", lambda: self._search(before))
+        self._timed("replay", lambda: self._check_last(before))
         result = self._result()
         self._emit("done")
         return replace(result, events=tuple(self.events))
@@ -162,7 +164,8 @@ class _Verification:
     def _prepare(self) -> Bounds:
         if self.relative:
             self._find_values()
-        bounds = proxy_bounds(self.task.layers, self.problem, self.domain, self.options.bounds)
+        arguments = (self.task.layers, self.problem, self.domain, self.options.bounds)
+        bounds = proxy_bounds(*arguments, enough=lambda: self.budget.spent)
         whole = self.task.build(self.domain, bounds, 0.0, cutoff=False, kept=self.kept)
         # The box alone bounds the gap: whenever the work is stopped, some upper bound is known.
         box_bound = whole.gap_of(safe_lower_bound(whole.linear, np.zeros(whole.linear.rows)))
@@ -239,12 +242,23 @@ class _Verification:
         """Compare the model's objective at the witness with the replay: a wrong encoding must not certify anything."""
         if self.witness is None or self.budget.spent:
             return
+        self.checked = self.witness
         value = polisher.value_at(self.witness.latent, self.budget)
         replayed = self.witness.proxy_cost - (1 + ratio) * self.witness.optimal_cost
         size = cost_size(self.problem, self.witness)
         if value is not None and not abs(value - replayed) <= MODEL_AGREEMENT * size:
             gives = f"gives {value:.8g}" if np.isfinite(value) else "has no point"
             self._doubt(f"the model {gives} at the witness, its replay {replayed:.8g}: please report this")
+
+    def _check_last(self, bounds: Bounds) -> None:
+        """Compare model and replay also at a witness that the search found, or an earlier one had found."""
+        if self.witness is self.checked or self.unsound:
+            return
+        polisher = Polisher(self.task, bounds, self.lower, self.kept)
+        try:
+            self._check_model(polisher, self.task.ratio(self.lower))
+        finally:
+            polisher.close()
 
     def _find_values(self) -> None:
         """Bound Phi over the domain: what turns an absolute bound into a relative one."""
@@ -289,8 +303,15 @@ class _Verification:
 
     def _claim(self, upper: float) -> None:
         """Take in that no input has a larger gap than `upper`."""
-        if not self.unsound:
-            self.upper = min(self.upper, max(self.lower, upper))
+        if self.unsound:
+            return
+        if upper < self.lower - CONTRADICTION * (1 + abs(self.lower)):
+            self._contradict(self.lower, upper)
+            return
+        self.upper = min(self.upper, max(self.lower, upper))
+
+    def _contradict(self, attained: float, upper: float) -> None:
+        self._doubt(f"a replayed gap of {attained:.8g} contradicts the upper bound {upper:.8g}: please report this")
 
     def _doubt(self, why: str) -> None:
         """Take back every upper bound: something that they rest on is wrong."""
@@ -307,10 +328,10 @@ class _Verification:
             self._note("a candidate did not replay: it lies outside the domain or its decision is infeasible")
             return
         gap = witness.relative_gap if self.relative else witness.gap
-        if gap <= self.lower:
+        if not gap > self.lower:
             return
         if gap > self.upper + CONTRADICTION * (1 + abs(self.upper)):
-            self._doubt(f"a replayed gap of {gap:.8g} contradicts the upper bound {self.upper:.8g}: please report this")
+            self._contradict(gap, self.upper)
         self.lower, self.witness = gap, witness
         self.upper = max(self.upper, gap)
         if self.on_change is not None:

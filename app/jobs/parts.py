@@ -98,7 +98,8 @@ def _said(number: int, outcome: Mapping[str, Any]) -> list[Said]:
     children = [Node.from_json(text) for text in outcome["nodes"]]
     upper = max([closed, *(child.upper for child in children)])
     work = {"lps": outcome["lps"], "nodes": outcome["milp_nodes"], "solver": outcome["solver"]}
-    return [*found, Said(number, outcome=Outcome(upper, children, closed, list(outcome["notes"]), **work))]
+    left = Outcome(upper, children, closed=closed, notes=list(outcome["notes"]), **work)
+    return [*found, Said(number, outcome=left)]
 
 
 def run(spec: dict[str, Any], channel: Channel) -> dict[str, Any]:

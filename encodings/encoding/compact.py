@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyomo.environ as pyo
+from pyomo.repn import generate_standard_repn
 
 from encoding.block import Entry, add_columns, is_number
 from encoding.bounds import Bounds, input_key
@@ -76,7 +77,8 @@ def gap_skeleton(
     optimum = encode_optimum(problem, model.optimum, domain, latent, kept)
     gap = paid.cost - (1 + ratio) * optimum.cost
     model.gap = pyo.Objective(expr=gap, sense=pyo.maximize)
-    if cutoff is not None:
+    # Where the gap is a number its bound says as much as this row.
+    if cutoff is not None and generate_standard_repn(gap, quadratic=False).linear_vars:
         model.cutoff = pyo.Constraint(expr=gap >= cutoff / problem.objective_scale)
     reach = domain.reach
     leading = np.flatnonzero(reach > LEADING * reach.sum()).tolist()

@@ -5,7 +5,7 @@ Sources: Zhang et al. 2018 (CROWN), Singh et al. 2019 (DeepPoly).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,6 +50,7 @@ def layer_boxes(
     source: Box,
     method: Literal["interval", "crown"] = "crown",
     given: Mapping[str, Interval] | None = None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> LayerBoxes:
     """Bound every layer over a batch of latent boxes.
 
@@ -58,6 +59,7 @@ def layer_boxes(
         source: (batch, n_w) latent boxes.
         method: "interval" only, or intersected with "crown".
         given: bounds known beforehand, by the names of `Bounds`; each layer starts from the tighter ones.
+        enough: asked between two batches of score differences; True leaves the rest of them as they are.
     """
     given = given or {}
     known = LayerBoxes([source], [])
@@ -66,7 +68,7 @@ def layer_boxes(
         if inner is not None:
             inner = _within(inner, given.get(inner_key(k)))
             if method == "crown" and isinstance(layer, SortRepair):
-                inner = _differences(layers[:k], known, inner, layer.weights.numel())
+                inner = _differences(layers[:k], known, inner, layer.weights.numel(), enough)
         known.inner.append(inner)
         out = _within(propagate(layer, known.inputs[k], source, inner), given.get(input_key(k + 1)))
         if method == "crown" and k > 0 and isinstance(layer, (Affine, Hypersimplex)):
@@ -76,13 +78,15 @@ def layer_boxes(
     return known
 
 
-def _differences(layers: Sequence[Layer], known: LayerBoxes, found: Box, count: int) -> Box:
+def _differences(layers: Sequence[Layer], known: LayerBoxes, found: Box, count: int, enough: Callable[[], bool]) -> Box:
     """Return tighter limits of those score differences whose sign is open in some box of the batch."""
     first, second = pairs(count, found.lower.device)
     rows = torch.nonzero(((found.lower < 0) & (found.upper >= 0)).any(0))[:, 0]
     lower, upper = found.lower.clone(), found.upper.clone()
     eye = torch.eye(count, dtype=lower.dtype, device=lower.device)
     for some in rows.split(ROWS):
+        if enough():
+            break
         box = Box(lower[:, some], upper[:, some])
         tighter = quantity_box(layers, known, known.inputs[-1], eye[first[some]] - eye[second[some]], None, None)
         box = box.intersect(tighter)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -26,6 +26,7 @@ def proxy_bounds(
     domain: Domain,
     method: Method = "crown",
     given: Mapping[str, Interval] | None = None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> Bounds:
     """Return the bounds of a proxy and of its problem's quantities over one domain.
 
@@ -35,12 +36,13 @@ def proxy_bounds(
         domain: its box counts; its cuts are not used, which is safe.
         method: "interval", "crown" or "alpha" (slower, tighter where many units are unstable).
         given: bounds known beforehand, with which all are intersected.
+        enough: see `layer_boxes`.
     """
     given = given or {}
     box = domain.box
     source = Box(torch.as_tensor(box.lower)[None], torch.as_tensor(box.upper)[None])
     with torch.no_grad():
-        known = layer_boxes(layers, source, "interval" if method == "interval" else "crown", given)
+        known = layer_boxes(layers, source, "interval" if method == "interval" else "crown", given, enough)
         if method == "alpha":
             known = alpha_boxes(layers, known)
         bounds = Bounds(dict(given)).tightened(input_key(0), box)
