@@ -18,7 +18,6 @@ from solvers.gurobi_licence import (
 )
 from solvers.linear_model import LinearModel, Vector
 from solvers.session import (
-    MIP_GAP,
     Capability,
     OnProgress,
     Progress,
@@ -26,7 +25,7 @@ from solvers.session import (
     Solution,
     Status,
     Watch,
-    check_point,
+    check_kept,
 )
 
 # Gurobi's own share of the time for heuristics.
@@ -53,13 +52,13 @@ class GurobiSession(Session):
 
     name = "gurobi"
     capabilities = frozenset(Capability)
+    smallest = 2.0**-40  # Gurobi drops entries below 1e-13.
 
-    def __init__(self, model: LinearModel, seed: int = 0) -> None:
-        super().__init__(model, seed)
+    def _load(self, model: LinearModel) -> None:
         self._grb = load_gurobipy().GRB
         self._is_mip = bool(model.integer.any())
         with licence_errors(model.columns, model.rows):
-            self._env = start_environment({"Threads": 1, "Seed": seed})
+            self._env = start_environment({"Threads": 1, "Seed": self.seed})
             self._model = load_gurobipy().Model(env=self._env)
             self._x = self._model.addMVar(
                 model.columns,
@@ -74,6 +73,9 @@ class GurobiSession(Session):
             self._twins: dict[int, Any] = {}
             self._set_twins(np.arange(model.rows), model.row_lower, model.row_upper)
             self._model.update()
+            twins = self._twins.keys()
+            entries = model.matrix.nnz + sum(int(np.diff(model.matrix.indptr)[row]) for row in twins)
+            check_kept(f"Gurobi {self.version()}", entries, self._model.NumNZs)
             if max(self._model.NumVars, self._model.NumConstrs) > FREE_LIMIT and is_limited(self._env):
                 raise too_large(self._model.NumVars, self._model.NumConstrs)
 
@@ -81,18 +83,18 @@ class GurobiSession(Session):
     def version(cls) -> str:
         return ".".join(str(part) for part in load_gurobipy().gurobi.version())
 
-    def set_cost(self, columns: NDArray[np.int64], values: Vector, offset: float = 0.0) -> None:
-        cost = np.zeros(self.model.columns)
+    def _set_cost(self, columns: NDArray[np.int64], values: Vector, offset: float) -> None:
+        cost = np.zeros(self.loaded.columns)
         cost[columns] = values
         self._x.Obj = cost
         self._model.ObjCon = float(offset)
 
-    def set_column_bounds(self, columns: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
+    def _set_column_bounds(self, columns: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
         some = self._x[np.asarray(columns, dtype=np.int64)]
         some.LB = np.asarray(lower, dtype=np.float64)
         some.UB = np.asarray(upper, dtype=np.float64)
 
-    def set_row_bounds(self, rows: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
+    def _set_row_bounds(self, rows: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
         low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
         senses, rhs = _one_sided(low, high)
         some = self._rows[np.asarray(rows, dtype=np.int64)]
@@ -105,27 +107,26 @@ class GurobiSession(Session):
         needed = np.isfinite(lower) & np.isfinite(upper) & (lower != upper)
         missing = np.array([row not in self._twins for row in rows.tolist()], dtype=bool) & needed
         if missing.any():
-            added = self._model.addMConstr(self.model.matrix[rows[missing]], self._x, ">", lower[missing])
+            added = self._model.addMConstr(self.loaded.matrix[rows[missing]], self._x, ">", lower[missing])
             self._twins.update(zip(rows[missing].tolist(), added.tolist()))
         for row, need, low, new in zip(rows.tolist(), needed, lower, missing):
             if row in self._twins and not new:
                 self._twins[row].RHS = float(low) if need else -self._grb.INFINITY
 
-    def solve(
+    def _solve(
         self,
         *,
-        time_limit: float = np.inf,
-        start: Vector | None = None,
-        mip_gap: float = MIP_GAP,
-        heuristics: bool = True,
-        on_progress: OnProgress | None = None,
+        time_limit: float,
+        start: Vector | None,
+        mip_gap: float,
+        heuristics: bool,
+        on_progress: OnProgress | None,
     ) -> Solution:
         model = self._model
         model.Params.MIPGap = mip_gap
         model.Params.Heuristics = HEURISTICS if heuristics else 0.0
         if start is not None and self._is_mip:
-            point = check_point(start, self.model.columns, "start")
-            self._x.Start = np.where(np.isnan(point), self._grb.UNDEFINED, point)
+            self._x.Start = np.where(np.isnan(start), self._grb.UNDEFINED, start)
         watch = Watch(on_progress) if on_progress is not None and self._is_mip else None
         began = time.monotonic()
         try:
@@ -160,7 +161,7 @@ class GurobiSession(Session):
         return Solution(status, objective, bound, x, duals, nodes=int(model.NodeCount), iterations=int(model.IterCount))
 
     def _row_duals(self) -> Vector:
-        duals = np.array(self._rows.Pi, dtype=np.float64).reshape(self.model.rows)
+        duals = np.array(self._rows.Pi, dtype=np.float64).reshape(self.loaded.rows)
         for row, twin in self._twins.items():
             duals[row] += twin.Pi
         return duals

@@ -9,8 +9,9 @@ import highspy
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.errors import SolverFailedError
 from solvers.linear_model import LinearModel, Vector
-from solvers.session import MIP_GAP, Capability, OnProgress, Progress, Session, Solution, Status, check_point
+from solvers.session import Capability, OnProgress, Progress, Session, Solution, Status, check_kept
 
 _STATUS = {
     highspy.HighsModelStatus.kOptimal: Status.OPTIMAL,
@@ -36,6 +37,10 @@ HEURISTICS = ["mip_heuristic_run_feasibility_jump", "mip_heuristic_run_rins", "m
 DOUBTED_NODES = 100
 
 
+# HiGHS drops matrix entries up to this: the least value that it accepts for the option.
+SMALL_ENTRY = 1e-12
+
+
 class HighsSession(Session):
     """A model loaded into HiGHS.
 
@@ -46,14 +51,18 @@ class HighsSession(Session):
 
     name = "highs"
     capabilities = frozenset(Capability)
+    smallest = 2 * SMALL_ENTRY
 
-    def __init__(self, model: LinearModel, seed: int = 0) -> None:
-        super().__init__(model, seed)
+    def _load(self, model: LinearModel) -> None:
         self._highs = highspy.Highs()
-        options = {"output_flag": False, "threads": 1, "random_seed": seed, "presolve_rule_off": AGGREGATOR}
-        for key, value in options.items():
+        options = {"output_flag": False, "threads": 1, "random_seed": self.seed, "presolve_rule_off": AGGREGATOR}
+        for key, value in {**options, "small_matrix_value": SMALL_ENTRY}.items():
             self._highs.setOptionValue(key, value)
-        self._highs.passModel(_as_highs(model))
+        if self._highs.passModel(_as_highs(model)) == highspy.HighsStatus.kError:
+            raise SolverFailedError(
+                "HiGHS does not accept the model; use another solver, or scale the network's numbers"
+            )
+        check_kept(f"HiGHS {self.version()}", model.matrix.nnz, self._highs.getNumNz())
         self._is_mip = bool(model.integer.any())
         self._cost_columns = np.flatnonzero(model.cost).astype(np.int32)
         self._kept_basis: highspy.HighsBasis | None = None
@@ -62,7 +71,7 @@ class HighsSession(Session):
     def version(cls) -> str:
         return str(highspy.Highs().version())
 
-    def set_cost(self, columns: NDArray[np.int64], values: Vector, offset: float = 0.0) -> None:
+    def _set_cost(self, columns: NDArray[np.int64], values: Vector, offset: float) -> None:
         old = self._cost_columns
         self._highs.changeColsCost(old.size, old, np.zeros(old.size))
         new = np.asarray(columns, dtype=np.int32)
@@ -70,29 +79,29 @@ class HighsSession(Session):
         self._highs.changeObjectiveOffset(float(offset))
         self._cost_columns = new
 
-    def set_column_bounds(self, columns: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
+    def _set_column_bounds(self, columns: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
         index = np.asarray(columns, dtype=np.int32)
         self._highs.changeColsBounds(
             index.size, index, np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
         )
 
-    def set_row_bounds(self, rows: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
+    def _set_row_bounds(self, rows: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
         index = np.asarray(rows, dtype=np.int32)
         self._highs.changeRowsBounds(  # type: ignore[attr-defined]
             index.size, index, np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
         )
 
-    def solve(
+    def _solve(
         self,
         *,
-        time_limit: float = np.inf,
-        start: Vector | None = None,
-        mip_gap: float = MIP_GAP,
-        heuristics: bool = True,
-        on_progress: OnProgress | None = None,
+        time_limit: float,
+        start: Vector | None,
+        mip_gap: float,
+        heuristics: bool,
+        on_progress: OnProgress | None,
     ) -> Solution:
         highs = self._highs
-        if not self.model.columns:
+        if not self.loaded.columns:
             return self._constant()
         # HiGHS counts the limit of a linear model over the life of the session, that of a MIP from its start.
         used = 0.0 if self._is_mip else highs.getRunTime()
@@ -102,9 +111,8 @@ class HighsSession(Session):
         for name in HEURISTICS:
             highs.setOptionValue(name, heuristics)
         if start is not None:
-            point = check_point(start, self.model.columns, "start")
-            known = np.flatnonzero(~np.isnan(point)).astype(np.int32)
-            highs.setSolution(known.size, known, point[known])
+            known = np.flatnonzero(~np.isnan(start)).astype(np.int32)
+            highs.setSolution(known.size, known, start[known])
         began = time.monotonic()
         self._run(on_progress)
         infeasible = highs.getModelStatus() == highspy.HighsModelStatus.kInfeasible
@@ -136,11 +144,11 @@ class HighsSession(Session):
         lp = self._highs.getLp()
         if (np.array(lp.row_lower_) > FEASIBILITY).any() or (np.array(lp.row_upper_) < -FEASIBILITY).any():
             return Solution(Status.INFEASIBLE, np.inf, np.inf)
-        return Solution(Status.OPTIMAL, lp.offset_, lp.offset_, np.zeros(0), np.zeros(self.model.rows))
+        return Solution(Status.OPTIMAL, lp.offset_, lp.offset_, np.zeros(0), np.zeros(self.loaded.rows))
 
     def _tell_apart(self) -> Solution:
         """Solve without objective: a feasible model was unbounded. Its dual bound then is -inf, not +inf."""
-        highs, every = self._highs, np.arange(self.model.columns, dtype=np.int32)
+        highs, every = self._highs, np.arange(self.loaded.columns, dtype=np.int32)
         cost = np.array(highs.getLp().col_cost_)
         highs.changeColsCost(every.size, every, np.zeros(every.size))
         highs.run()

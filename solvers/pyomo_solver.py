@@ -20,7 +20,7 @@ from solvers.errors import SolverFailedError, SolverLimitError
 from solvers.linear_model import LinearModel, Vector
 from solvers.pyomo_catalogue import HONEST_BOUND, NO_TIME_LIMIT, OPTIONS, capabilities_of, find_solver
 from solvers.safe_bound import SafeBound
-from solvers.session import MIP_GAP, Capability, OnProgress, Session, Solution, Status
+from solvers.session import Capability, OnProgress, Session, Solution, Status
 
 _STATUS = {
     TerminationCondition.optimal: Status.OPTIMAL,
@@ -51,12 +51,14 @@ class PyomoSession(Session):
     """
 
     def __init__(self, model: LinearModel, seed: int = 0, solver: str = "appsi_highs") -> None:
-        super().__init__(model, seed)
         self.name = f"pyomo:{solver}"
         self._solver_name = solver
         self._honest = solver in HONEST_BOUND
         self.capabilities = capabilities_of(solver)
         self._solver = find_solver(solver)
+        super().__init__(model, seed)
+
+    def _load(self, model: LinearModel) -> None:
         self._is_mip = bool(model.integer.any())
         self._cost, self._offset = np.array(model.cost, dtype=np.float64), float(model.offset)
         self._lower, self._upper = np.array(model.column_lower), np.array(model.column_upper)
@@ -65,7 +67,7 @@ class PyomoSession(Session):
         self._build()
 
     def _build(self) -> None:
-        model, linear = pyo.ConcreteModel(), self.model
+        model, linear = pyo.ConcreteModel(), self.loaded
         model.x = pyo.Var(range(linear.columns), domain=pyo.Reals)
         for column in np.flatnonzero(linear.integer):
             model.x[column].domain = pyo.Integers
@@ -75,8 +77,8 @@ class PyomoSession(Session):
         self._pyomo = model
         self._x = [model.x[column] for column in range(linear.columns)]
         model.cost = pyo.Objective(expr=self._linear(np.arange(linear.columns), self._cost, self._offset))
-        self.set_column_bounds(np.arange(linear.columns), self._lower, self._upper)
-        self.set_row_bounds(np.arange(linear.rows), self._row_lower, self._row_upper)
+        self._set_column_bounds(np.arange(linear.columns), self._lower, self._upper)
+        self._set_row_bounds(np.arange(linear.rows), self._row_lower, self._row_upper)
 
     def _linear(self, columns: NDArray[Any], values: Vector, constant: float = 0.0) -> Any:
         keep = np.flatnonzero(values)
@@ -90,21 +92,21 @@ class PyomoSession(Session):
     def version(cls) -> str:
         return f"pyomo {pyomo.version.version}"
 
-    def set_cost(self, columns: NDArray[np.int64], values: Vector, offset: float = 0.0) -> None:
-        self._cost = np.zeros(self.model.columns)
+    def _set_cost(self, columns: NDArray[np.int64], values: Vector, offset: float) -> None:
+        self._cost = np.zeros(self.loaded.columns)
         self._cost[columns] = values
         self._offset = float(offset)
-        self._pyomo.cost.set_value(self._linear(np.arange(self.model.columns), self._cost, self._offset))
+        self._pyomo.cost.set_value(self._linear(np.arange(self.loaded.columns), self._cost, self._offset))
 
-    def set_column_bounds(self, columns: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
+    def _set_column_bounds(self, columns: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
         self._lower[columns], self._upper[columns] = lower, upper
         for column, low, high in zip(columns, lower, upper):
             self._x[column].setlb(_finite(low))
             self._x[column].setub(_finite(high))
 
-    def set_row_bounds(self, rows: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
+    def _set_row_bounds(self, rows: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
         self._row_lower[rows], self._row_upper[rows] = lower, upper
-        matrix = self.model.matrix
+        matrix = self.loaded.matrix
         for row, low, high in zip(rows, lower, upper):
             row = int(row)
             if row in self._pyomo.row:
@@ -114,14 +116,14 @@ class PyomoSession(Session):
                 body = self._linear(matrix.indices[entries], matrix.data[entries])
                 self._pyomo.row[row] = (_finite(low), body, _finite(high)) if low != high else body == float(low)
 
-    def solve(
+    def _solve(
         self,
         *,
-        time_limit: float = np.inf,
-        start: Vector | None = None,
-        mip_gap: float = MIP_GAP,
-        heuristics: bool = True,
-        on_progress: OnProgress | None = None,
+        time_limit: float,
+        start: Vector | None,
+        mip_gap: float,
+        heuristics: bool,
+        on_progress: OnProgress | None,
     ) -> Solution:
         if time_limit <= 0:
             # Pyomo reads a limit of zero as none.
@@ -135,10 +137,10 @@ class PyomoSession(Session):
             status = _STATUS.get(condition, Status.FAILED)
             return self._read(Status.TIME_LIMIT if late and status is Status.FAILED else status)
         cost, offset = self._cost, self._offset
-        every = np.arange(self.model.columns)
-        self.set_cost(every, np.zeros(self.model.columns))
+        every = np.arange(self.loaded.columns)
+        self._set_cost(every, np.zeros(self.loaded.columns), 0.0)
         condition = self._run(max(1e-3, time_limit - (time.monotonic() - began)), mip_gap)
-        self.set_cost(every, cost, offset)
+        self._set_cost(every, cost, offset)
         # Without objective nothing is unbounded.
         status = Status.INFEASIBLE if condition in _EITHER else _STATUS.get(condition, Status.FAILED)
         if status is Status.INFEASIBLE:
@@ -171,8 +173,8 @@ class PyomoSession(Session):
         except Exception as error:
             if "license" in str(error).lower():
                 raise SolverLimitError(
-                    f"{self.name} refuses by its licence a model of {self.model.columns} columns and "
-                    f"{self.model.rows} rows ({error}): install a licence, or use --solver highs"
+                    f"{self.name} refuses by its licence a model of {self.loaded.columns} columns and "
+                    f"{self.loaded.rows} rows ({error}): install a licence, or use --solver highs"
                 ) from error
             raise SolverFailedError(f"{self.name} stopped: {error}") from error
         return self._results.solver.termination_condition
@@ -180,7 +182,7 @@ class PyomoSession(Session):
     def _read(self, status: Status) -> Solution:
         if status is Status.INFEASIBLE:
             return Solution(status, np.inf, np.inf)
-        x = self._load() if status is not Status.FAILED and len(self._results.solution) else None
+        x = self._point() if status is not Status.FAILED and len(self._results.solution) else None
         objective = np.inf if x is None else float(self._cost @ x + self._offset)
         if self._is_mip:
             known = self._honest and status is not Status.FAILED
@@ -190,7 +192,7 @@ class PyomoSession(Session):
             return Solution(status, objective, objective, x, duals)
         return Solution(status, objective, -np.inf if duals is None else self._proved_bound(duals), x, duals)
 
-    def _load(self) -> Vector | None:
+    def _point(self) -> Vector | None:
         for variable in self._x:
             variable.set_value(None)
         self._results.solver.status = SolverStatus.ok
@@ -203,7 +205,7 @@ class PyomoSession(Session):
         found = self._pyomo.component("dual")
         if found is None or (len(found) == 0 and len(self._pyomo.row)):
             return None
-        duals = np.zeros(self.model.rows)
+        duals = np.zeros(self.loaded.rows)
         for row, constraint in self._pyomo.row.items():
             duals[row] = found.get(constraint, 0.0)
         return duals
@@ -215,7 +217,7 @@ class PyomoSession(Session):
 
     def _proved_bound(self, duals: Vector) -> float:
         safe, limits = (
-            SafeBound(self.model.matrix),
+            SafeBound(self.loaded.matrix),
             (self._row_lower, self._row_upper, self._lower, self._upper),
         )
         return safe(self._cost, *limits, duals, self._offset)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from solvers.errors import SolverUnavailableError
 from solvers.linear_model import LinearModel, Vector
 from solvers.session import (
-    MIP_GAP,
     Capability,
     OnProgress,
     Progress,
@@ -18,7 +17,7 @@ from solvers.session import (
     Solution,
     Status,
     Watch,
-    check_point,
+    check_kept,
 )
 
 _STATUS = {
@@ -45,14 +44,13 @@ class ScipSession(Session):
     name = "scip"
     capabilities = frozenset(Capability) - {Capability.WARM_RESOLVE}
 
-    def __init__(self, model: LinearModel, seed: int = 0) -> None:
-        super().__init__(model, seed)
+    def _load(self, model: LinearModel) -> None:
         pyscipopt = load_pyscipopt()
         self._parts = pyscipopt.scip
         self._scip = pyscipopt.Model()
         self._scip.hideOutput()
         self._is_mip = bool(model.integer.any())
-        self._scip.setParams({"randomization/randomseedshift": seed, "lp/threads": 1})
+        self._scip.setParams({"randomization/randomseedshift": self.seed, "lp/threads": 1})
         if not self._is_mip:
             self._keep_the_linear_program()
         self._build(model)
@@ -83,6 +81,8 @@ class ScipSession(Session):
             entries = range(indptr[row], indptr[row + 1])
             body = self._parts.Expr({self._parts.Term(self._x[indices[k]]): float(data[k]) for k in entries})
             self._rows.append(scip.addCons(self._parts.ExprCons(body, lhs=low, rhs=high)))
+        kept = sum(len(scip.getValsLinear(row)) for row in self._rows)
+        check_kept(f"SCIP {self.version()}", model.matrix.nnz, kept)
 
     def _limits(self, *vectors: Vector) -> tuple[list[float], ...]:
         infinity = self._scip.infinity()
@@ -93,29 +93,29 @@ class ScipSession(Session):
         scip = load_pyscipopt().Model
         return f"{scip().getMajorVersion()}.{scip().getMinorVersion()}.{scip().getTechVersion()}"
 
-    def set_cost(self, columns: NDArray[np.int64], values: Vector, offset: float = 0.0) -> None:
+    def _set_cost(self, columns: NDArray[np.int64], values: Vector, offset: float) -> None:
         term = self._parts.Term
         entries = {term(self._x[column]): float(value) for column, value in zip(columns, values)}
         self._scip.setObjective(self._parts.Expr({**entries, term(): float(offset)}))
 
-    def set_column_bounds(self, columns: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
+    def _set_column_bounds(self, columns: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
         for column, low, high in zip(columns, *self._limits(lower, upper)):
             self._scip.chgVarLb(self._x[column], low)
             self._scip.chgVarUb(self._x[column], high)
 
-    def set_row_bounds(self, rows: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
+    def _set_row_bounds(self, rows: NDArray[np.int64], lower: Vector, upper: Vector) -> None:
         for row, low, high in zip(rows, *self._limits(lower, upper)):
             self._scip.chgLhs(self._rows[row], low)
             self._scip.chgRhs(self._rows[row], high)
 
-    def solve(
+    def _solve(
         self,
         *,
-        time_limit: float = np.inf,
-        start: Vector | None = None,
-        mip_gap: float = MIP_GAP,
-        heuristics: bool = True,
-        on_progress: OnProgress | None = None,
+        time_limit: float,
+        start: Vector | None,
+        mip_gap: float,
+        heuristics: bool,
+        on_progress: OnProgress | None,
     ) -> Solution:
         scip = self._scip
         scip.setParams({"limits/time": min(max(0.0, time_limit), scip.infinity()), "limits/gap": mip_gap})
@@ -123,7 +123,7 @@ class ScipSession(Session):
             settings = self._parts.PY_SCIP_PARAMSETTING
             scip.setHeuristics(settings.DEFAULT if heuristics else settings.OFF)
         if start is not None and self._is_mip:
-            self._offer(check_point(start, self.model.columns, "start"))
+            self._offer(start)
         watch = Watch(on_progress) if on_progress is not None and self._is_mip else None
         self._handler.watch = watch
         try:
