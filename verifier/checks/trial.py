@@ -1,0 +1,117 @@
+"""Trying to exceed an upper bound: exact gaps at the witness, at corners, at random inputs, and where an attack goes.
+
+The inputs come from a seed that the author of a certificate could not know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from problems.domain import Domain
+from problems.errors import InputError
+from problems.interval import Vector
+from problems.parametric import ParametricProblem
+from proxies.proxy import Proxy, latent_layers
+from verifier.attack import Attack, AttackOptions, Candidate
+from verifier.budget import Budget
+from verifier.checks.exact_gap import exact_gap
+from verifier.known_values import KnownValues, known_values
+from verifier.replay import is_sound, replay
+
+# Random corners of the domain that are tried besides its two extreme ones and its centre.
+CORNERS = 64
+# Inputs whose proxy costs are computed at once.
+BATCH = 64
+# Inputs that are kept for the check of the neuron bounds.
+KEPT = 20
+
+
+@dataclass
+class Trial:
+    """What was tried against an upper bound so far, and the largest exact gap among it.
+
+    Attributes:
+        proxy, problem, domain: whose gaps.
+        upper: the claimed bound, in the measure's unit.
+        relative: whether gaps are divided by |Phi|.
+        cutoff: inputs with a gap above it are kept.
+        largest: the largest gap.
+        refuted: whether a replayed gap exceeds `upper` by more than its evaluation may be off.
+        kept: some latent vectors with gaps above the cutoff.
+    """
+
+    proxy: Proxy
+    problem: ParametricProblem
+    domain: Domain
+    upper: float
+    relative: bool
+    cutoff: float
+    largest: float = -np.inf
+    refuted: bool = False
+    kept: list[Vector] = field(default_factory=list)
+    known: KnownValues = field(init=False)
+    _sign: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.known = known_values(self.problem, self.domain)
+
+    def try_inputs(self, latents: Vector, budget: Budget) -> int:
+        """Compute the gaps at latent vectors ((count, n_w)) until the budget is spent; return how many were done."""
+        done = 0
+        for start in range(0, len(latents), BATCH):
+            batch = latents[start : start + BATCH]
+            x = torch.as_tensor(self.domain.to_input(batch))
+            with torch.no_grad():
+                costs = self.problem.objective(x, self.proxy(x)).tolist()
+            for latent, cost in zip(batch, costs):
+                if budget.spent or self.refuted:
+                    return done
+                self._take(latent, cost, float(self.known.learn(latent[None])[0]))
+                done += 1
+        return done
+
+    def attack(self, seconds: float, seed: int) -> None:
+        """Climb towards larger gaps for so many seconds, or until nothing more is found."""
+        climb = Budget(seconds, lambda: self.refuted)
+        attack = Attack(latent_layers(self.proxy, self.domain), self.problem, self.domain, self.known, "cpu")
+        # Of a relative gap, c - (1 + r) Phi is positive where the gap exceeds the claim.
+        ratio = self._sign * self.upper if self.relative else 0.0
+        attack.run(AttackOptions(seconds=seconds, seed=seed), climb, ratio, self._attained)
+
+    def _take(self, latent: Vector, cost: float, value: float) -> None:
+        if not np.isfinite(value) or (self.relative and value == 0):
+            return
+        self._sign = -1.0 if value < 0 else 1.0
+        gap = (cost - value) / (abs(value) if self.relative else 1.0)
+        if gap > self.upper:
+            gap = self._replayed(latent)
+        self._note(latent, gap)
+
+    def _attained(self, candidate: Candidate) -> None:
+        self._note(candidate.latent, self._replayed(candidate.latent))
+
+    def _note(self, latent: Vector, gap: float) -> None:
+        self.largest = max(self.largest, gap)
+        if gap > self.cutoff and len(self.kept) < KEPT:
+            self.kept.append(latent)
+
+    def _replayed(self, latent: Vector) -> float:
+        """Return the gap by the independent exact solve, which alone refutes; -inf where the input does not count."""
+        try:
+            witness = replay(self.proxy, self.problem, self.domain, latent)
+        except InputError:
+            return -np.inf
+        if not is_sound(witness, self.domain):
+            return -np.inf
+        gap = exact_gap(witness, self.problem, self.relative)
+        self.refuted = self.refuted or gap.value > self.upper + gap.rounding
+        return gap.value
+
+
+def corners(domain: Domain, seed: int) -> Vector:
+    """Return the centre, both extreme corners and random ones ((count, n_w))."""
+    ends = np.stack([domain.centre, domain.project(domain.box.lower), domain.project(domain.box.upper)])
+    return np.concatenate([ends, domain.corners(CORNERS, seed)])
