@@ -177,6 +177,7 @@ def read_certificate(text: str | bytes) -> Certificate:
     except ValidationError as error:
         where, why = _first(error)
         if where in ("", "schema"):
+            why = f"schema: {why}" if where else why
             raise CertificateError(f"this is not a {SCHEMA} file ({why}); nothing was checked") from None
         raise CertificateError(f"the certificate is damaged at {where} ({why}); ask for it again") from None
 

@@ -30,7 +30,7 @@ from verifier.checks.description import (
 )
 from verifier.checks.finding import Finding, Standing, finding
 from verifier.checks.neurons import check_neurons, cutoff_of
-from verifier.checks.trial import Trial, corners
+from verifier.checks.trial import Trial, corners, samples
 from verifier.checks.witness import ModelFile, check_witness
 from verifier.options import OptionsError
 from verifier.result import Witness
@@ -175,16 +175,19 @@ def _check_upper(
     attack_seconds = min(options.attack_seconds, ATTACK_SHARE * trying.left)
     sampling = budget.part(trying.left - attack_seconds)
     of_corners, of_samples, of_attack = (int(part) for part in np.random.SeedSequence(seed).generate_state(3))
-    done = trial.try_inputs(np.reshape(attained, (-1, domain.size)), sampling)
+    at_witness = trial.try_inputs([latent[None] for latent in attained], sampling)
     at_corners = trial.try_inputs(corners(domain, of_corners), sampling)
-    samples = trial.try_inputs(domain.sample(options.samples, of_samples), sampling)
+    at_random = trial.try_inputs(samples(domain, options.samples, of_samples), sampling)
     began = trying.elapsed
     if attack_seconds > 0 and not trial.refuted:
         trial.attack(attack_seconds, of_attack)
-    tried = (
-        f"{samples} of {options.samples} random inputs, {at_corners} corners, {trying.elapsed - began:.1f} s of attack"
-        f"{', the witness' if done else ''}; seed {seed}"
-    )
+    parts = [
+        f"{at_random} of {options.samples} random inputs",
+        f"{at_corners} corners",
+        f"{trying.elapsed - began:.1f} s of attack",
+        *(["the witness"] if at_witness else []),
+    ]
+    tried = f"{', '.join(parts)}; seed {seed}"
     if not np.isfinite(trial.largest):
         told = Finding("the upper bound could not be tried", Standing.TRUSTED, f"{tried}; give it more time")
     else:

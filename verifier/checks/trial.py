@@ -5,6 +5,7 @@ The inputs come from a seed that the author of a certificate could not know.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,7 +24,7 @@ from verifier.replay import is_sound, replay
 
 # Random corners of the domain that are tried besides its two extreme ones and its centre.
 CORNERS = 64
-# Inputs whose proxy costs are computed at once.
+# Random inputs that are drawn, and whose proxy costs are computed, at once.
 BATCH = 64
 # Inputs that are kept for the check of the neuron bounds.
 KEPT = 20
@@ -58,11 +59,15 @@ class Trial:
     def __post_init__(self) -> None:
         self.known = known_values(self.problem, self.domain)
 
-    def try_inputs(self, latents: Vector, budget: Budget) -> int:
-        """Compute the gaps at latent vectors ((count, n_w)) until the budget is spent; return how many were done."""
+    def try_inputs(self, batches: Iterable[Vector], budget: Budget) -> int:
+        """Compute the gaps at batches of latent vectors ((count, n_w) each); return how many were done.
+
+        It ends when the budget is spent, or the bound refuted.
+        """
         done = 0
-        for start in range(0, len(latents), BATCH):
-            batch = latents[start : start + BATCH]
+        for batch in batches:
+            if budget.spent:
+                break
             x = torch.as_tensor(self.domain.to_input(batch))
             with torch.no_grad():
                 costs = self.problem.objective(x, self.proxy(x)).tolist()
@@ -111,7 +116,14 @@ class Trial:
         return gap.value
 
 
-def corners(domain: Domain, seed: int) -> Vector:
-    """Return the centre, both extreme corners and random ones ((count, n_w))."""
-    ends = np.stack([domain.centre, domain.project(domain.box.lower), domain.project(domain.box.upper)])
-    return np.concatenate([ends, domain.corners(CORNERS, seed)])
+def corners(domain: Domain, seed: int) -> Iterator[Vector]:
+    """Yield the centre and both extreme corners, then random ones ((count, n_w) each)."""
+    yield np.stack([domain.centre, domain.project(domain.box.lower), domain.project(domain.box.upper)])
+    yield domain.corners(CORNERS, seed)
+
+
+def samples(domain: Domain, count: int, seed: int) -> Iterator[Vector]:
+    """Yield random inputs in batches ((count, n_w) each), which are drawn when they are asked for."""
+    for start in range(0, count, BATCH):
+        of_batch = int(np.random.SeedSequence([seed, start]).generate_state(1)[0])
+        yield domain.sample(min(BATCH, count - start), of_batch)

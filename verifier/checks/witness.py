@@ -14,7 +14,7 @@ from proxies.proxy import Proxy
 from verifier.certificate_schema import Certificate, WitnessPart
 from verifier.checks.exact_gap import exact_gap
 from verifier.checks.finding import Finding, compared, finding
-from verifier.replay import FEASIBILITY_TOLERANCE, is_sound, onnx_gap, replay
+from verifier.replay import FEASIBILITY_TOLERANCE, cost_size, is_sound, onnx_gap, replay
 from verifier.result import Witness
 
 # Two exact solves of one problem, by different versions of a solver, agree to this, relative.
@@ -60,7 +60,7 @@ def check_witness(
     near = claim.lower is not None and (
         abs(gap.value - claim.lower) <= REPLAY_TOLERANCE * abs(gap.value) + gap.rounding
     )
-    told = {
+    parts = {
         **_parts(stored, again, problem),
         **_optimum(stored, again, problem),
         **_onnx(stored, again, proxy, problem, file),
@@ -70,18 +70,19 @@ def check_witness(
         finding(
             "the lower bound is attained at the witness", near, f"replayed {gap.value:.10g}, claimed {claim.lower}"
         ),
-        compared("decision, costs and gap at the witness match its replay", told),
+        compared("decision, costs and gap at the witness match its replay", parts),
     ]
     return findings, again
 
 
 def _parts(stored: WitnessPart, again: Witness, problem: ParametricProblem) -> dict[str, bool]:
     """Compare what a stored witness tells with its replay; a gap is as exact as the costs are."""
-    (factor, unit), cost = problem.display, max(1.0, abs(again.proxy_cost), abs(again.optimal_cost))
+    (factor, unit), cost = problem.display, cost_size(problem, again)
+    x, y = factor * again.input, factor * again.decision
     outside = factor * FEASIBILITY_TOLERANCE * (1 + float(np.abs(again.decision).max()))
     told = (
-        ("input", stored.input, factor * again.input, 1.0),
-        ("decision", stored.decision, factor * again.decision, 1.0),
+        ("input", stored.input, x, np.abs(x).max()),
+        ("decision", stored.decision, y, np.abs(y).max()),
         ("proxy_cost", stored.proxy_cost, again.proxy_cost, cost),
         ("optimal_cost", stored.optimal_cost, again.optimal_cost, cost),
         ("gap", stored.gap, again.gap, cost),
@@ -109,7 +110,7 @@ def _optimum(stored: WitnessPart, again: Witness, problem: ParametricProblem) ->
     with torch.no_grad():
         cost, outside = float(problem.objective(x, y)[0]), float(problem.infeasibility(x, y)[0])
     allowed = FEASIBILITY_TOLERANCE * (1 + float(np.abs(optimum).max()))
-    near = abs(cost - again.optimal_cost) <= REPLAY_TOLERANCE * max(1.0, abs(again.optimal_cost))
+    near = abs(cost - again.optimal_cost) <= REPLAY_TOLERANCE * cost_size(problem, again)
     return {"optimum": near and outside <= allowed}
 
 
@@ -122,5 +123,5 @@ def _onnx(
         return {}
     if file.onnx is None:
         return {"onnxruntime_gap": False}
-    cost = max(1.0, abs(again.proxy_cost), abs(again.optimal_cost))
+    cost = cost_size(problem, again)
     return {"onnxruntime_gap": abs(onnx_gap(file.onnx, proxy, problem, again) - told) <= ONNX_AGREEMENT * cost}
