@@ -193,11 +193,6 @@ class Check(Answer):
     seed: int
     findings: Sequence[Finding] = ()
 
-    @property
-    def refuted(self) -> bool:
-        """Whether a claim is false."""
-        return self.outcome == "refuted"
-
 
 class Solver(Answer):
     """A solver of the server."""
