@@ -166,16 +166,16 @@ def _check_upper(
 ) -> list[Finding]:
     """Try to exceed the upper bound, and look at the neuron bounds where gaps are large."""
     claim, cutoff = certificate.claim, cutoff_of(certificate)
-    attained = [] if witness is None else [witness.latent]
     if claim.upper is None:
-        shown = attained if witness is not None and witness.gap > cutoff else []
+        shown = [witness.latent] if witness is not None and witness.gap > cutoff else []
         return check_neurons(certificate, proxy, problem, domain, shown, budget)
     trial = Trial(proxy, problem, domain, claim.upper, claim.measure == "relative", cutoff)
     trying = budget.part(budget.left * (1 - NEURON_SHARE))
     attack_seconds = min(options.attack_seconds, ATTACK_SHARE * trying.left)
     sampling = budget.part(trying.left - attack_seconds)
     of_corners, of_samples, of_attack = (int(part) for part in np.random.SeedSequence(seed).generate_state(3))
-    at_witness = trial.try_inputs([latent[None] for latent in attained], sampling)
+    if witness is not None:
+        trial.take_witness(witness)
     at_corners = trial.try_inputs(corners(domain, of_corners), sampling)
     at_random = trial.try_inputs(samples(domain, options.samples, of_samples), sampling)
     began = trying.elapsed
@@ -185,10 +185,10 @@ def _check_upper(
         f"{at_random} of {options.samples} random inputs",
         f"{at_corners} corners",
         f"{trying.elapsed - began:.1f} s of attack",
-        *(["the witness"] if at_witness else []),
+        *(["the witness"] if witness is not None else []),
     ]
     tried = f"{', '.join(parts)}; seed {seed}"
-    if not np.isfinite(trial.largest):
+    if at_corners + at_random == 0 and not trial.refuted:
         told = Finding("the upper bound could not be tried", Standing.TRUSTED, f"{tried}; give it more time")
     else:
         detail = f"largest gap {trial.largest:.10g}, claimed at most {claim.upper:.10g}: {tried}"

@@ -21,6 +21,7 @@ from verifier.budget import Budget
 from verifier.checks.exact_gap import exact_gap
 from verifier.known_values import KnownValues, known_values
 from verifier.replay import is_sound, replay
+from verifier.result import Witness
 
 # Random corners of the domain that are tried besides its two extreme ones and its centre.
 CORNERS = 64
@@ -78,13 +79,23 @@ class Trial:
                 done += 1
         return done
 
+    def take_witness(self, witness: Witness) -> None:
+        """Take in an input that was replayed already."""
+        self._note(witness.latent, self._compare(witness))
+
     def attack(self, seconds: float, seed: int) -> None:
         """Climb towards larger gaps for so many seconds, or until nothing more is found."""
         climb = Budget(seconds, lambda: self.refuted)
         attack = Attack(latent_layers(self.proxy, self.domain), self.problem, self.domain, self.known, "cpu")
         # Of a relative gap, c - (1 + r) Phi is positive where the gap exceeds the claim.
         ratio = self._sign * self.upper if self.relative else 0.0
-        attack.run(AttackOptions(seconds=seconds, seed=seed), climb, ratio, self._attained)
+
+        def on_best(best: Candidate) -> None:
+            # A relative gap is not known from what was climbed.
+            known = not self.relative and best.gap <= self.upper
+            self._note(best.latent, best.gap if known else self._replayed(best.latent))
+
+        attack.run(AttackOptions(seconds=seconds, seed=seed), climb, ratio, on_best)
 
     def _take(self, latent: Vector, cost: float, value: float) -> None:
         if not np.isfinite(value) or (self.relative and value == 0):
@@ -94,9 +105,6 @@ class Trial:
         if gap > self.upper:
             gap = self._replayed(latent)
         self._note(latent, gap)
-
-    def _attained(self, candidate: Candidate) -> None:
-        self._note(candidate.latent, self._replayed(candidate.latent))
 
     def _note(self, latent: Vector, gap: float) -> None:
         self.largest = max(self.largest, gap)
@@ -109,6 +117,10 @@ class Trial:
             witness = replay(self.proxy, self.problem, self.domain, latent)
         except InputError:
             return -np.inf
+        return self._compare(witness)
+
+    def _compare(self, witness: Witness) -> float:
+        """Return the gap of a replayed input, and note whether it refutes; -inf where it does not count."""
         if not is_sound(witness, self.domain):
             return -np.inf
         gap = exact_gap(witness, self.problem, self.relative)
