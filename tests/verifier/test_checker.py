@@ -193,38 +193,42 @@ def test_a_tampered_certificate_is_refuted_where_it_was_tampered_with(
 # ------------------------------------------------------------------------------------- what used to pass
 
 
-def forged_by_samples(loaded: LoadedProxy, u: float) -> Json:
+def forged_by_samples(loaded: LoadedProxy, u: float, relative: bool = False) -> Json:
     """Return a certificate whose bounds are the largest gap of random samples of seed 1, well told in all else."""
     proxy, problem = loaded.proxy, loaded.problem
     domain = problem.domain(u)
-    best = int(np.argmax(sampled_gaps(proxy, problem, domain, 1000, seed=1)))
+    best = int(np.argmax(sampled_gaps(proxy, problem, domain, 1000, 1, relative)))
     witness = replay(proxy, problem, domain, domain.sample(1000, 1)[best])
-    honest = verify(proxy, problem, domain, replace(OPTIONS, time_limit=1e-6))
+    options = replace(OPTIONS, measure="relative" if relative else "absolute")
+    honest = verify(proxy, problem, domain, replace(options, time_limit=1e-6))
+    gap = witness.relative_gap if relative else witness.gap
     forged = replace(
         honest,
-        lower=witness.gap,
-        upper=witness.gap * 1.0005,
+        lower=gap,
+        upper=gap * 1.0005,
         witness=witness,
         verdict=Verdict.CERTIFIED,
         termination=Termination.OPTIMAL,
         notes=(),
     )
-    return told(forged, proxy, problem, OPTIONS, u)
+    return told(forged, proxy, problem, options, u)
 
 
+@pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize(("name", "u"), [("dcopf-case57-raw", 0.1), ("knapsack-10", 0.1)])
-def test_a_bound_that_only_samples_of_a_known_seed_obey_is_refuted(name: str, u: float) -> None:
+def test_a_bound_that_only_samples_of_a_known_seed_obey_is_refuted(name: str, u: float, relative: bool) -> None:
     loaded = shipped(name)
-    data = parse_certificate(forged_by_samples(loaded, u))
+    data = parse_certificate(forged_by_samples(loaded, u, relative))
     for seed in (None, 1, 2):
         found = check_certificate(data, loaded.proxy, loaded.problem, CheckOptions(seed=seed))
         assert found.outcome is Outcome.REFUTED
         assert [text.split(":")[0] for text in failed(found)] == ["no input tried exceeds the upper bound"]
 
 
-def test_the_attack_alone_refutes_a_bound_that_samples_obey() -> None:
+@pytest.mark.parametrize("relative", [False, True])
+def test_the_attack_alone_refutes_a_bound_that_samples_obey(relative: bool) -> None:
     loaded = shipped("dcopf-case57-raw")
-    data = parse_certificate(forged_by_samples(loaded, 0.1))
+    data = parse_certificate(forged_by_samples(loaded, 0.1, relative))
     options = CheckOptions(samples=0, attack_seconds=20, seed=3)
     assert check_certificate(data, loaded.proxy, loaded.problem, options).outcome is Outcome.REFUTED
 
