@@ -23,7 +23,9 @@ from proxies.layers import Layer
 from proxies.load import load_proxy
 from proxies.manifest import PROBLEM_SPEC, ClassificationSpec, DcOpfSpec, KnapsackSpec, Manifest
 from solvers.registry import describe_solvers
-from verifier.checker import CertificateError, Standing, check_certificate
+from verifier.certificate_schema import parse_certificate
+from verifier.checker import CheckOptions, check_certificate
+from verifier.checks.witness import ModelFile
 
 Json = dict[str, Any]
 # A case of a manifest: a PGLib name, or the bare name of a file that its user has. Never a path of this machine.
@@ -102,28 +104,22 @@ def certificate(spec: Json) -> Json:
 
     Args:
         spec: `certificate`; the `folder` with the files, and in it the `model` and the `case`, "" where there is none;
-            the `problem` as in a manifest, or None for the manifest's; `samples`.
+            the `problem` as in a manifest, or None for the manifest's; `options`, those of `CheckOptions`.
 
     Returns:
-        `holds`, and `findings`: {claim, standing, detail} of each claim.
+        The check as plain data: `outcome`, `meaning`, `seed`, and `findings`: {claim, standing, detail} of each claim.
 
     Raises:
         CertigapError: it is no certificate, or the files are refused.
     """
-    data = spec["certificate"]
-    try:
-        u = float(data["domain"]["u"])
-        reads, writes = (data["proxy"].get(key, {}).get("unit") for key in ("input", "output"))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CertificateError(f"this is no certificate ({error}); nothing was checked") from error
+    told = parse_certificate(spec["certificate"])
+    reads = None if told.proxy.input is None else told.proxy.input.unit
+    writes = None if told.proxy.output is None else told.proxy.output.unit
     problem = None if spec["problem"] is None else PROBLEM_SPEC.validate_python(spec["problem"])
     os.chdir(spec["folder"])  # A certificate names a case of its user's own by its bare name.
     loaded = load_proxy(spec["model"], spec["case"] or None, reads, writes, problem)
-    findings = check_certificate(data, loaded.proxy, loaded.problem, loaded.problem.domain(u), spec["samples"])
-    return {
-        "holds": all(finding.standing is not Standing.FAILS for finding in findings),
-        "findings": [{"claim": f.claim, "standing": f.standing.value, "detail": f.detail} for f in findings],
-    }
+    options, file = CheckOptions(**spec["options"]), ModelFile(loaded.sha256, loaded.onnx)
+    return check_certificate(told, loaded.proxy, loaded.problem, options, file).to_plain()
 
 
 def solvers(spec: Json) -> Json:

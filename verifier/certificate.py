@@ -24,6 +24,7 @@ from verifier.options import VerifyOptions
 from verifier.result import Result, Termination, Verdict, Witness, settles
 
 SCHEMA = "certigap.certificate/1"
+ARITHMETIC = "verified as a float64 function of the stored weights"
 _PACKAGES = ("certigap-server", "torch", "highspy", "numpy", "scipy", "pyomo", "gurobipy", "pyscipopt", "onnxruntime")
 
 
@@ -65,9 +66,9 @@ def make_certificate(
         "proxy": {
             "file_sha256": file_sha256,
             "fingerprint": proxy.fingerprint(),
-            "layers": [f"{type(layer).__name__} -> {n}" for layer, n in zip(proxy.layers, proxy.sizes[1:])],
-            **_units(proxy.manifest),
-            "arithmetic": "verified as a float64 function of the stored weights",
+            "layers": layer_list(proxy),
+            **units(proxy.manifest),
+            "arithmetic": ARITHMETIC,
         },
         "domain": {
             "u": u,
@@ -160,7 +161,12 @@ def _witness(witness: Witness, problem: ParametricProblem, onnx_gap: float | Non
     }
 
 
-def _units(manifest: Manifest) -> dict[str, Any]:
+def layer_list(proxy: Proxy) -> list[str]:
+    """Return the kind and the number of outputs of each layer."""
+    return [f"{type(layer).__name__} -> {n}" for layer, n in zip(proxy.layers, proxy.sizes[1:])]
+
+
+def units(manifest: Manifest) -> dict[str, Any]:
     """Return what the network reads and writes, where its problem leaves a choice."""
     told = json.loads(manifest.to_json())
     return {key: told[key] for key in ("input", "output") if key in told}

@@ -1,170 +1,213 @@
-"""Checking a certificate: every claim that can be derived again is, and what must be trusted is listed."""
+"""Checking a certificate: every claim that can be derived again is, and what must be trusted is listed.
+
+Nothing that the certificate says of itself counts: what is trusted is this module's own list, and the inputs that are
+tried against the upper bound come from a fresh seed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets
 from dataclasses import dataclass
 from enum import Enum
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from problems.domain import Domain
+from problems.errors import DomainError
 from problems.parametric import ParametricProblem
 from proxies.proxy import Proxy
-from solvers.errors import CertigapError
-from verifier.certificate import SCHEMA, statement
-from verifier.replay import is_sound, replay
-from verifier.result import Termination, Verdict, Witness
-from verifier.sampling import sampled_gaps
+from verifier.budget import Budget
+from verifier.certificate_schema import Certificate, CertificateError
+from verifier.checks.claim import check_logic, check_options
+from verifier.checks.description import (
+    check_description,
+    check_file,
+    check_fingerprints,
+    check_statement,
+    is_own_case,
+)
+from verifier.checks.finding import Finding, Standing, finding
+from verifier.checks.neurons import check_neurons, cutoff_of
+from verifier.checks.trial import Trial, corners, samples
+from verifier.checks.witness import ModelFile, check_witness
+from verifier.options import OptionsError
+from verifier.result import Witness
 
-# Two exact solves of one problem agree to this, relative.
-REPLAY_TOLERANCE = 1e-6
+# A drawn seed has so many bits: short enough to be typed, and too many to prepare a bound for each.
+SEED_BITS = 32
+# Most of the time left that the attack may take from the other inputs.
+ATTACK_SHARE = 0.5
+# Share of the time that is left for the neuron bounds.
+NEURON_SHARE = 0.05
 
 
-class CertificateError(CertigapError, ValueError):
-    """A file is not a certificate, or not one of this version."""
+class Outcome(Enum):
+    """What a check says of a whole certificate."""
+
+    PROVED = "proved"
+    CONSISTENT = "consistent"
+    REFUTED = "refuted"
 
 
-class Standing(Enum):
-    """What became of one claim."""
-
-    HOLDS = "holds"
-    FAILS = "fails"
-    TRUSTED = "trusted"
+MEANING = {
+    Outcome.PROVED: "every claim was derived again",
+    Outcome.CONSISTENT: "nothing was found against it; the upper bound was not derived again",
+    Outcome.REFUTED: "a claim is false",
+}
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One claim of a certificate and what became of it."""
+class CheckOptions:
+    """How hard to try to exceed the upper bound.
 
-    claim: str
-    standing: Standing
-    detail: str
+    Attributes:
+        samples: random inputs.
+        attack_seconds: most time for an attack after them; 0 for none.
+        time_limit: seconds for everything; a single exact solve is not interrupted.
+        seed: of all inputs; None draws one that the author of a certificate could not know.
+    """
+
+    samples: int = 1000
+    attack_seconds: float = 5.0
+    time_limit: float = 60.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.samples < 0:
+            raise OptionsError(f"{self.samples} samples cannot be drawn; give 0 or more")
+        if not (isfinite(self.attack_seconds) and self.attack_seconds >= 0):
+            raise OptionsError(f"an attack of {self.attack_seconds} s makes no sense; give 0 or more seconds")
+        if not (isfinite(self.time_limit) and self.time_limit > 0):
+            raise OptionsError(f"a time limit of {self.time_limit} s leaves no time; give at least one second")
+        if self.seed is not None and self.seed < 0:
+            raise OptionsError(f"the seed {self.seed} is negative; give 0 or more")
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check found.
+
+    Attributes:
+        outcome: of the whole; `MEANING` says what it says.
+        findings: one for each claim.
+        seed: of the inputs that were tried; the same one tries them again.
+    """
+
+    outcome: Outcome
+    findings: tuple[Finding, ...]
+    seed: int
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as plain data, for JSON."""
+        rows = [{"claim": f.claim, "standing": f.standing.value, "detail": f.detail} for f in self.findings]
+        return {"outcome": self.outcome.value, "meaning": MEANING[self.outcome], "seed": self.seed, "findings": rows}
 
 
 def check_certificate(
-    certificate: Mapping[str, Any],
+    certificate: Certificate,
     proxy: Proxy,
     problem: ParametricProblem,
-    domain: Domain,
-    samples: int = 1000,
-    seed: int = 1,
-) -> list[Finding]:
-    """Check a certificate against the proxy, the problem and the domain that it claims to be about.
+    options: CheckOptions | None = None,
+    file: ModelFile | None = None,
+) -> Check:
+    """Check a certificate against the proxy and the problem that it claims to be about.
 
     Args:
-        certificate: as read from JSON.
-        proxy, problem, domain: rebuilt from the model file and the certificate's u.
-        samples: random inputs whose gap must not exceed the upper bound.
-        seed: of those inputs.
+        certificate: see `read_certificate`.
+        proxy, problem: rebuilt from the model file.
+        options: how hard to try; the defaults take seconds, a minute at most.
+        file: the model file, where it is at hand.
 
     Raises:
-        CertificateError: the data are no certificate of a known version.
+        CertificateError: the certificate names a domain that this problem does not have.
     """
-    if certificate.get("schema") != SCHEMA:
-        raise CertificateError(f"this is no {SCHEMA} file (schema: {certificate.get('schema')!r}); nothing was checked")
+    options = options or CheckOptions()
+    budget = Budget(options.time_limit)
+    seed = secrets.randbits(SEED_BITS) if options.seed is None else options.seed
     try:
-        findings = _fingerprints(certificate, proxy, problem, domain)
-        findings.append(_words(certificate, proxy, problem))
-        findings += _witness(certificate, proxy, problem, domain)
-        findings.append(_upper(certificate, proxy, problem, domain, samples, seed))
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, CertigapError):
-            raise
-        raise CertificateError(f"the certificate is damaged or incomplete at {error}; ask for it again") from error
-    return findings + [Finding(text, Standing.TRUSTED, "not derived again") for text in certificate["trusted"]]
-
-
-def _finding(claim: str, holds: bool, detail: str) -> Finding:
-    return Finding(claim, Standing.HOLDS if holds else Standing.FAILS, detail)
-
-
-def _fingerprints(
-    certificate: Mapping[str, Any], proxy: Proxy, problem: ParametricProblem, domain: Domain
-) -> list[Finding]:
-    parts = (("proxy", proxy), ("problem", problem), ("domain", domain))
-    return [
-        _finding(f"it is about this {name}", certificate[name]["fingerprint"] == part.fingerprint(), "sha256 compared")
-        for name, part in parts
+        domain = problem.domain(certificate.domain.u)
+    except DomainError as error:
+        raise CertificateError(f"the certificate's domain cannot be built ({error}); nothing was checked") from error
+    findings = check_fingerprints(certificate, proxy, problem, domain)
+    if any(f.standing is Standing.FAILS for f in findings):
+        why = "not checked: the certificate is about something else"
+        return Check(Outcome.REFUTED, (*findings, Finding("all other claims", Standing.TRUSTED, why)), seed)
+    findings += [] if file is None else check_file(certificate, file.sha256)
+    findings += [
+        check_description(certificate, proxy, problem, domain),
+        check_statement(certificate, problem),
+        check_options(certificate, problem),
+        check_logic(certificate, proxy, problem, domain),
     ]
+    told, witness = check_witness(certificate, proxy, problem, domain, file)
+    findings += told
+    findings += _check_upper(certificate, proxy, problem, domain, witness, options, seed, budget)
+    findings += _trusted(certificate, proxy, file)
+    return Check(_outcome(findings), tuple(findings), seed)
 
 
-def _words(certificate: Mapping[str, Any], proxy: Proxy, problem: ParametricProblem) -> Finding:
-    """Compare what a reader sees with what was checked: the claim's sentence and unit, and the problem's own data."""
-    claim, told = certificate["claim"], certificate["problem"]
-    unit = "1" if claim["measure"] == "relative" else problem.unit
-    upper = np.inf if claim["upper"] is None else claim["upper"]
-    lower = problem.least_gap if claim["lower"] is None else claim["lower"]
-    verdict, ended = Verdict(claim["verdict"]), Termination(claim["termination"])
-    says = statement(verdict, ended, (lower, upper), unit, certificate["domain"]["u"], problem)
-    spec = proxy.manifest.problem.model_dump(mode="json")
-    parts = {
-        "statement": claim["statement"] == says,
-        "unit": claim["unit"] == unit,
-        **{f"problem.{key}": told[key] == value for key, value in spec.items() if key in told},
-    }
-    wrong = ", ".join(key for key, holds in parts.items() if not holds)
-    return _finding("its words say what its numbers say", not wrong, f"not so: {wrong}" if wrong else "told again")
+def _outcome(findings: list[Finding]) -> Outcome:
+    # Nothing proves an upper bound again yet, so that nothing is more than consistent.
+    failed = any(f.standing is Standing.FAILS for f in findings)
+    return Outcome.REFUTED if failed else Outcome.CONSISTENT
 
 
-def _witness(certificate: Mapping[str, Any], proxy: Proxy, problem: ParametricProblem, domain: Domain) -> list[Finding]:
-    claim, stored = certificate["claim"], certificate["witness"]
-    if stored is None:
-        least = None if np.isinf(problem.least_gap) else problem.least_gap
-        return [
-            _finding(
-                "the lower bound was attained", claim["lower"] == least, f"no witness: only {least} may be claimed"
-            )
-        ]
-    latent = np.array(stored["latent"], dtype=np.float64)
-    again = replay(proxy, problem, domain, latent)
-    gap = again.relative_gap if claim["measure"] == "relative" else again.gap
-    near = abs(gap - claim["lower"]) <= REPLAY_TOLERANCE * max(1.0 if claim["measure"] == "absolute" else 0.0, abs(gap))
-    wrong = _differences(stored, again, problem)
-    moved = float(np.abs(again.latent - latent).max(initial=0.0))
-    return [
-        _finding("the witness lies in the domain", is_sound(again, domain) and moved <= 1e-12, f"moved by {moved:.1e}"),
-        _finding(
-            "the lower bound is attained at the witness", near, f"replayed {gap:.10g}, claimed {claim['lower']:.10g}"
-        ),
-        _finding(
-            "decision and costs at the witness are its own", not wrong, f"not so: {wrong}" if wrong else "replayed"
-        ),
-    ]
-
-
-def _differences(stored: Mapping[str, Any], again: Witness, problem: ParametricProblem) -> str:
-    """Return the names of what a stored witness tells otherwise than its replay; a gap is as exact as the costs are."""
-    (factor, _), cost = problem.display, max(1.0, abs(again.proxy_cost))
-    told = (
-        ("input", factor * again.input, 1.0),
-        ("decision", factor * again.decision, 1.0),
-        ("proxy_cost", again.proxy_cost, cost),
-        ("optimal_cost", again.optimal_cost, cost),
-        ("gap", again.gap, cost),
-    )
-    near = REPLAY_TOLERANCE
-    return ", ".join(name for name, value, scale in told if not np.allclose(stored[name], value, near, near * scale))
-
-
-def _upper(
-    certificate: Mapping[str, Any],
+def _check_upper(
+    certificate: Certificate,
     proxy: Proxy,
     problem: ParametricProblem,
     domain: Domain,
-    samples: int,
+    witness: Witness | None,
+    options: CheckOptions,
     seed: int,
-) -> Finding:
-    claim = certificate["claim"]
-    if claim["upper"] is None:
-        return Finding("the upper bound", Standing.HOLDS, "none is claimed")
-    gaps = sampled_gaps(proxy, problem, domain, samples, seed, claim["measure"] == "relative")
-    largest = float(gaps.max(initial=problem.least_gap))
-    upper, lower = claim["upper"], problem.least_gap if claim["lower"] is None else claim["lower"]
-    holds = largest <= upper and lower <= upper + REPLAY_TOLERANCE * abs(upper)
-    return _finding(
-        "no random input contradicts the upper bound",
-        holds,
-        f"largest of {gaps.size}: {largest:.6g}, claimed {claim['upper']:.6g}",
-    )
+    budget: Budget,
+) -> list[Finding]:
+    """Try to exceed the upper bound, and look at the neuron bounds where gaps are large."""
+    claim, cutoff = certificate.claim, cutoff_of(certificate)
+    if claim.upper is None:
+        shown = [witness.latent] if witness is not None and witness.gap > cutoff else []
+        return check_neurons(certificate, proxy, problem, domain, shown, budget)
+    trial = Trial(proxy, problem, domain, claim.upper, claim.measure == "relative", cutoff)
+    trying = budget.part(budget.left * (1 - NEURON_SHARE))
+    attack_seconds = min(options.attack_seconds, ATTACK_SHARE * trying.left)
+    sampling = budget.part(trying.left - attack_seconds)
+    of_corners, of_samples, of_attack = (int(part) for part in np.random.SeedSequence(seed).generate_state(3))
+    if witness is not None:
+        trial.take_witness(witness)
+    at_corners = trial.try_inputs(corners(domain, of_corners), sampling)
+    at_random = trial.try_inputs(samples(domain, options.samples, of_samples), sampling)
+    began = trying.elapsed
+    if attack_seconds > 0 and not trial.refuted:
+        trial.attack(attack_seconds, of_attack)
+    parts = [
+        f"{at_random} of {options.samples} random inputs",
+        f"{at_corners} corners",
+        f"{trying.elapsed - began:.1f} s of attack",
+        *(["the witness"] if witness is not None else []),
+    ]
+    tried = f"{', '.join(parts)}; seed {seed}"
+    if at_corners + at_random == 0 and not trial.refuted:
+        told = Finding("the upper bound could not be tried", Standing.TRUSTED, f"{tried}; give it more time")
+    else:
+        detail = f"largest gap {trial.largest:.10g}, claimed at most {claim.upper:.10g}: {tried}"
+        told = finding("no input tried exceeds the upper bound", not trial.refuted, detail)
+    return [told, *check_neurons(certificate, proxy, problem, domain, trial.kept, budget)]
+
+
+def _trusted(certificate: Certificate, proxy: Proxy, file: ModelFile | None) -> list[Finding]:
+    """Return what this check did not do."""
+    fields = ["solver", "nodes", "sizes", "stability", "seconds", "notes", "versions", "trusted"]
+    fields.append("options (but for measure, threshold and tolerance)")
+    if is_own_case(proxy):
+        fields += ["problem.case", "problem.name"]
+    if file is None or not certificate.proxy.file_sha256:
+        fields.append("proxy.file_sha256")
+    if file is None and certificate.witness is not None and certificate.witness.onnxruntime_gap is not None:
+        fields.append("witness.onnxruntime_gap")
+    unchecked = Finding("the other fields are true", Standing.TRUSTED, f"not checked: {', '.join(fields)}")
+    if certificate.claim.upper is None:
+        return [unchecked]
+    why = "not derived again: it rests on the solver's dual bounds and on the encodings of the layers and the problem"
+    return [Finding("no input of the domain exceeds the upper bound", Standing.TRUSTED, why), unchecked]

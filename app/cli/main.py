@@ -80,9 +80,11 @@ def run(arguments: list[str]) -> int:
 def _code(error: CertigapError) -> int:
     if isinstance(error, RemoteError):
         return error.code
-    from verifier.cut_store import CutStoreError  # Loads torch, which a command that ends well may not need.
+    # These load torch, which a command that ends well may not need.
+    from verifier.certificate_schema import CertificateError
+    from verifier.cut_store import CutStoreError
 
-    if isinstance(error, (ProxyError, CaseError, InstanceError, CutStoreError, DomainError)):
+    if isinstance(error, (ProxyError, CaseError, InstanceError, CertificateError, CutStoreError, DomainError)):
         return BAD_DATA
     return UNAVAILABLE if isinstance(error, SolverUnavailableError) else USAGE
 

@@ -170,7 +170,7 @@ class Events(Answer):
 
 
 class Finding(Answer):
-    """One claim of a certificate: whether it was proved again, is trusted, or fails."""
+    """One claim of a certificate: it holds, it fails, or it was not checked and must be trusted."""
 
     claim: str
     standing: str
@@ -178,9 +178,19 @@ class Finding(Answer):
 
 
 class Check(Answer):
-    """What the server's checker says of a certificate."""
+    """What the server's checker says of a certificate.
 
-    holds: bool
+    Attributes:
+        outcome: "refuted": a claim is false. "consistent": nothing was found against it, but the upper bound was not
+            derived again. "proved": every claim was derived again; no certificate of today gets it.
+        meaning: the outcome in words.
+        seed: of the inputs that were tried; the same one tries them again.
+        findings: one for each claim.
+    """
+
+    outcome: str
+    meaning: str = ""
+    seed: int
     findings: Sequence[Finding] = ()
 
 

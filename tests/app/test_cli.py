@@ -31,13 +31,34 @@ def test_verify_writes_a_certificate_that_checks(tmp_path: Path, capsys: pytest.
     assert certificate["claim"]["upper"] == answer["upper"]
     assert "<html" in (tmp_path / "report.html").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["certificate.json", "report.html"]
-    assert run(["check", answer["certificate"], RAW, "--samples", "50"]) == 0
+    capsys.readouterr()
+    quick = ["--samples", "50", "--attack-seconds", "1"]
+    assert run(["check", answer["certificate"], RAW, *quick]) == 0
+    told = capsys.readouterr().out
+    assert "consistent: nothing was found against it; the upper bound was not derived again" in told
+    assert run(["check", answer["certificate"], RAW, *quick, "--seed", "5", "--time-limit", "20", "--json"]) == 0
+    checked = json.loads(capsys.readouterr().out)
+    assert (checked["outcome"], checked["seed"]) == ("consistent", 5)
     certificate["claim"]["lower"] *= 1.01
     (tmp_path / "forged.json").write_text(json.dumps(certificate))
-    assert run(["check", str(tmp_path / "forged.json"), RAW, "--samples", "50"]) == 1
+    assert run(["check", str(tmp_path / "forged.json"), RAW, *quick]) == 1
+    assert "refuted: a claim is false" in capsys.readouterr().out
     certificate["claim"].update(lower=0.0, upper=1e-3)
     (tmp_path / "forged.json").write_text(json.dumps(certificate))
-    assert run(["check", str(tmp_path / "forged.json"), RAW, "--samples", "50"]) == 1
+    assert run(["check", str(tmp_path / "forged.json"), RAW, *quick]) == 1
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"\xff\xfe{}", b"[" * 100_000, b'{"a":' * 100_000, b"1" * 5000, b'{"schema": NaN}']
+)
+def test_a_file_that_is_no_certificate_is_named_as_such(
+    text: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "certificate.json").write_bytes(text)
+    assert run(["check", str(tmp_path / "certificate.json"), RAW]) == 65
+    error = capsys.readouterr().err
+    assert "not a certigap.certificate/1 file" in error
+    assert error.count("\n") == 1
 
 
 def test_stored_tangents_are_written_read_again_and_refused_elsewhere(
@@ -102,7 +123,8 @@ def test_an_onnx_file_without_manifest_needs_only_the_case(tmp_path: Path, capsy
         (["verify", RAW, "--case", "pglib_opf_case58_ieee"], "did you mean"),
         (["verify", RAW, "--threshold", "3%"], "--relative"),
         (["verify", RAW, "--style", "best"], "sign"),
-        (["check", RAW, RAW], "not a certificate"),
+        (["check", RAW, RAW], "not a certigap.certificate/1 file"),
+        (["check", "nowhere.json", RAW], "nowhere.json"),
         (["train", "dcopf", "--case", "pglib_opf_case5_pjm", "--hidden", "64;64"], "64,64"),
         (["train"], "command"),
         (["train", "knapsack"], "--items"),
@@ -186,12 +208,12 @@ def test_a_knapsack_proxy_is_verified_and_its_certificate_checks(
     certificate = json.loads((tmp_path / "certificate.json").read_text())
     assert not {"input", "output"} & set(certificate["proxy"])
     assert certificate["problem"]["weights"] == random_knapsack(7, 2).weights.tolist()
-    assert run(["check", answer["certificate"], seven, "--samples", "50"]) == 0
+    assert run(["check", answer["certificate"], seven, "--samples", "50", "--attack-seconds", "1"]) == 0
     assert run([*common, "--relative"]) == 0
     told = capsys.readouterr().out
     assert "the proxy's choice is worth" in told
     assert "% less" in told
-    assert run(["check", answer["certificate"], seven, "--samples", "50"]) == 0
+    assert run(["check", answer["certificate"], seven, "--samples", "50", "--attack-seconds", "1"]) == 0
     share = json.loads((tmp_path / "certificate.json").read_text())["claim"]["lower"]
     assert run([*common, "--relative", "--threshold", f"{90 * share:.3f}%"]) == 1
     assert run([*common, "--threshold", f"{1.1 * answer['upper']}"]) == 0
@@ -216,8 +238,8 @@ def test_a_certificate_of_another_instance_needs_that_instance(seven: str, tmp_p
     write_knapsack(random_knapsack(7, 3), other)
     options = ["-u", "5%", "--case", str(other), "-o", str(tmp_path), "--samples", "10", "--workers", "1"]
     assert run(["verify", seven, *options]) == 0
-    assert run(["check", certificate, seven, "--samples", "10"]) == 1
-    assert run(["check", certificate, seven, "--case", str(other), "--samples", "10"]) == 0
+    assert run(["check", certificate, seven, "--samples", "10", "--attack-seconds", "0"]) == 1
+    assert run(["check", certificate, seven, "--case", str(other), "--samples", "10", "--attack-seconds", "0"]) == 0
 
 
 @pytest.mark.parametrize(

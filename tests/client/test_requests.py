@@ -29,6 +29,10 @@ def test_what_must_be_given_is_what_the_server_needs(name: str) -> None:
     assert required == {key for key, field in fields.items() if field.is_required()}
 
 
+def test_a_check_takes_the_servers_parameters() -> None:
+    assert set(signature(Client().certificates.check).parameters) == set(certificates.CheckBody.model_fields)
+
+
 LAYERS = ["qp:QpSolve", "qp:QpVjp", "ilp:IlpSolve", "ilp:IlpVjp", "mip_value:MipValueSolve", "mip_value:MipValueVjp"]
 
 

@@ -67,9 +67,11 @@ def test_the_server_checks_its_certificate_and_finds_a_forged_one(
     client: Client, verified: tuple[certigap.Verification[certigap.Sync], list[Event]]
 ) -> None:
     certificate = verified[0].certificate()
-    assert client.certificates.check(certificate, samples=20).holds
+    found = client.certificates.check(certificate, samples=20, attack_seconds=1, time_limit=20, seed=5)
+    assert (found.outcome, found.seed) == ("consistent", 5)
+    assert "not derived again" in found.meaning
     certificate["claim"]["lower"] *= 1.01
-    assert not client.certificates.check(certificate, samples=20).holds
+    assert client.certificates.check(certificate, samples=20, attack_seconds=0).outcome == "refuted"
     with pytest.raises(certigap.UnprocessableError):
         client.certificates.check({"no": "certificate"})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -20,7 +19,9 @@ from verifier import attack
 from verifier.attack import AttackOptions
 from verifier.bounds.over_domain import Method
 from verifier.certificate import make_certificate, to_json
-from verifier.checker import Standing, check_certificate
+from verifier.certificate_schema import read_certificate
+from verifier.checker import CheckOptions, check_certificate
+from verifier.checks.finding import Standing
 from verifier.options import OptionsError, VerifyOptions
 from verifier.replay import cost_size
 from verifier.result import Result, Termination, Verdict
@@ -191,9 +192,9 @@ def test_goals_and_closed_intervals_of_signed_gaps() -> None:
     assert not task.closed(0.0, np.inf)
 
 
-def findings(certificate: dict, proxy: Proxy, problem: Classification, u: float) -> list[str]:
-    plain = json.loads(to_json(certificate))
-    found = check_certificate(plain, proxy, problem, problem.domain(u), samples=300)
+def findings(certificate: dict, proxy: Proxy, problem: Classification) -> list[str]:
+    told, options = read_certificate(to_json(certificate)), CheckOptions(samples=300, attack_seconds=1)
+    found = check_certificate(told, proxy, problem, options).findings
     return [finding.claim for finding in found if finding.standing is Standing.FAILS]
 
 
@@ -202,7 +203,7 @@ def test_a_certificate_holds_and_a_forged_one_does_not() -> None:
     result = verify(proxy, problem, problem.domain(0.2), QUICK)
     certificate = make_certificate(result, proxy, problem, problem.domain(0.2), 0.2, QUICK)
     assert "So every such input is classified as class 1" in certificate["claim"]["statement"]
-    assert findings(certificate, proxy, problem, 0.2) == []
+    assert findings(certificate, proxy, problem) == []
     forgeries: list[dict] = [
         {"claim": {"lower": result.lower * 1.01}},
         {"claim": {"upper": result.upper - 3.0}},
@@ -215,18 +216,19 @@ def test_a_certificate_holds_and_a_forged_one_does_not() -> None:
     for forged in forgeries:
         (part, change), told = next(iter(forged.items())), dict(certificate)
         told[part] = change if change is None else {**certificate[part], **change}
-        assert findings(told, proxy, problem, 0.2) != [], forged
+        assert findings(told, proxy, problem) != [], forged
     _, other = classifier(network("relu", 3, 0), 2)
-    assert findings(certificate, proxy, other, 0.2) != []
+    assert findings(certificate, proxy, other) != []
 
 
 def test_nothing_attained_is_null_in_a_certificate() -> None:
     proxy, problem = robust(0.2)
     result = verify(proxy, problem, problem.domain(0.2), QUICK)
-    nothing = replace(result, lower=-np.inf, upper=np.inf, witness=None, verdict=Verdict.UNKNOWN)
+    ended = Termination.TIME_LIMIT
+    nothing = replace(result, lower=-np.inf, upper=np.inf, witness=None, verdict=Verdict.UNKNOWN, termination=ended)
     certificate = make_certificate(nothing, proxy, problem, problem.domain(0.2), 0.2, QUICK)
     assert certificate["claim"]["lower"] is None
-    assert findings(certificate, proxy, problem, 0.2) == []
+    assert findings(certificate, proxy, problem) == []
 
 
 @pytest.mark.parametrize("bounds", ["interval", "crown", "alpha"])
