@@ -134,8 +134,8 @@ class Classification(ParametricProblem):
     def objective_scale(self) -> float:
         return 1.0
 
-    def solve(self, x: Vector) -> tuple[float, Vector]:
-        """Return (0, scores that tie): what margins are compared with.
+    def solve(self, x: Vector, *, seconds: float = np.inf) -> tuple[float, Vector]:
+        """Return (0, scores that tie): what margins are compared with; that takes no time.
 
         Raises:
             InputError: x has the wrong shape or is not finite.
@@ -145,7 +145,7 @@ class Classification(ParametricProblem):
             raise InputError(f"{self.name}: an input is {self.input_size} finite features, not shape {x.shape}")
         return 0.0, np.zeros(self.classes)
 
-    def value_range(self, domain: Domain) -> tuple[float, float]:
+    def value_range(self, domain: Domain, *, seconds: float = np.inf) -> tuple[float, float]:
         return 0.0, 0.0
 
     def reading(self, lower: float, upper: float, decided: bool = True) -> str:

@@ -237,7 +237,7 @@ class DcOpf(ParametricProblem):
             b_eq=x + self.fixed_demand,
             bounds=[*zip(grid.pmin, grid.pmax), *angles, *[(0.0, None)] * soft],
             method="highs",
-            options={"time_limit": seconds} if np.isfinite(seconds) else {},
+            options={"time_limit": deadline.left} if np.isfinite(seconds) else {},
         )
         if answer.status == _LIMIT_REACHED:
             raise deadline.passed()
