@@ -25,6 +25,10 @@ from problems.interval import Interval, Vector
 from problems.parametric import ParametricProblem
 
 
+# Features and their limits stay below this: no width, and no product with a usual weight, overflows.
+LARGEST_FEATURE = 1e100
+
+
 @dataclass(frozen=True)
 class Classification(ParametricProblem):
     """P(x): a sample with its label; the decision y is one score for each class.
@@ -54,6 +58,16 @@ class Classification(ParametricProblem):
         centre = np.asarray(self.centre, dtype=np.float64)
         if centre.ndim != 1 or centre.size == 0 or not np.isfinite(centre).all():
             raise InstanceError(f"{self.name}: the centre must be a list of finite numbers, one for each feature")
+        largest = int(np.abs(centre).argmax())
+        if abs(centre[largest]) > LARGEST_FEATURE:
+            raise InstanceError(
+                f"{self.name}: feature {largest} of the centre is {centre[largest]:g}; scale the features to at most "
+                f"{LARGEST_FEATURE:g}"
+            )
+        if not (float(self.label).is_integer() and float(self.classes).is_integer()):
+            raise InstanceError(
+                f"{self.name}: the label {self.label} and the number of classes {self.classes} must be whole numbers"
+            )
         if self.classes < 2:
             raise InstanceError(f"{self.name}: a classifier of {self.classes} class decides nothing; it needs two")
         if not 0 <= self.label < self.classes:
@@ -73,10 +87,18 @@ class Classification(ParametricProblem):
                 raise InstanceError(
                     f"{self.name}: {word} must be one finite number, or one for each of the {self.centre.size} features"
                 )
-        with np.errstate(over="ignore"):
-            width = limits.width
-        if not (np.isfinite(width) & (width >= 0)).all():
-            raise InstanceError(f"{self.name}: every lower must be at most its upper, and their distance finite")
+            if np.abs(side).max() > LARGEST_FEATURE:
+                raise InstanceError(
+                    f"{self.name}: {word} is {side[np.abs(side).argmax()]:g}; scale the features to at most "
+                    f"{LARGEST_FEATURE:g}"
+                )
+        crossed = np.flatnonzero(limits.lower > limits.upper)
+        if crossed.size:
+            k = int(crossed[0])
+            raise InstanceError(
+                f"{self.name}: {self.feature(k)} has the limits {limits.lower[k]:g} and {limits.upper[k]:g}; the lower "
+                "one comes first"
+            )
         outside = np.flatnonzero((self.centre < limits.lower) | (self.centre > limits.upper))
         if outside.size:
             k = int(outside[0])
