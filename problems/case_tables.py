@@ -87,8 +87,10 @@ def _buses(name: str, bus: Vector) -> Vector:
         )
     _refuse(
         ~np.isin(bus[:, BUS_TYPE], (1, 2, REFERENCE, ISOLATED)),
-        lambda k: f"{name}: bus {numbers[k]:.0f} has the type {bus[k, BUS_TYPE]:g}; give 1 (load), 2 (generator), "
-        "3 (reference) or 4 (isolated)",
+        lambda k: (
+            f"{name}: bus {numbers[k]:.0f} has the type {bus[k, BUS_TYPE]:g}; give 1 (load), 2 (generator), "
+            "3 (reference) or 4 (isolated)"
+        ),
     )
     live = bus[:, BUS_TYPE] != ISOLATED
     for column, what, label in ((PD, "Pd", "a load in MW"), (GS, "Gs", "a shunt conductance in MW at 1 pu")):
@@ -123,10 +125,11 @@ def _check_costs(gencost: Vector, on: NDArray[np.bool_], called: Name) -> None:
     model, terms, columns = gencost[:, COST_MODEL], gencost[:, COST_TERMS], gencost.shape[1] - COSTS
     _refuse(
         on & (model != POLYNOMIAL),
-        lambda k: f"{called(k)} has piecewise linear costs (model 1), which are not supported; give polynomial ones "
-        "(model 2)"
-        if model[k] == 1
-        else f"{called(k)} has the cost model {model[k]:g}; give polynomial costs (model 2)",
+        lambda k: (
+            f"{called(k)} has piecewise linear costs (model 1), which are not supported; give polynomial ones (model 2)"
+            if model[k] == 1
+            else f"{called(k)} has the cost model {model[k]:g}; give polynomial costs (model 2)"
+        ),
     )
     _refuse(
         on & ~((terms >= 0) & (terms <= columns) & (terms == np.floor(terms))),
@@ -169,8 +172,10 @@ def _branches(name: str, branch: Vector, known: Vector, live: Vector) -> Vector:
         low, high = branch[:, ANGMIN], branch[:, ANGMAX]
         _refuse(
             on & ~((low <= high) & (low < np.inf) & (high > -np.inf)),
-            lambda k: f"{called(k)} has the angle limits {low[k]:g} and {high[k]:g} degrees; give the lower one first, "
-            "or 0 for both where there are none",
+            lambda k: (
+                f"{called(k)} has the angle limits {low[k]:g} and {high[k]:g} degrees; give the lower one first, "
+                "or 0 for both where there are none"
+            ),
         )
     return branch[on]
 
@@ -185,8 +190,10 @@ def _in_service(status: Vector, called: Name) -> NDArray[np.bool_]:
 def _existing(on: NDArray[np.bool_], numbers: Vector, known: Vector, called: Name) -> None:
     _refuse(
         on & ~np.isin(numbers, known),
-        lambda k: f"{called(k)} is at bus {numbers[k]:.17g}, which the case does not have; add the bus, or set the "
-        "status to 0",
+        lambda k: (
+            f"{called(k)} is at bus {numbers[k]:.17g}, which the case does not have; add the bus, or set the "
+            "status to 0"
+        ),
     )
 
 

@@ -24,7 +24,6 @@ from problems.errors import DomainError, InputError, InstanceError
 from problems.interval import Interval, Vector
 from problems.parametric import ParametricProblem
 
-
 # Features and their limits stay below this: no width, and no product with a usual weight, overflows.
 LARGEST_FEATURE = 1e100
 

@@ -63,7 +63,7 @@ def distribution_factors(grid: Grid) -> Vector:
 
 
 def is_doubtful(grid: Grid) -> bool:
-    """Return whether reactances could cancel each other, or are far apart: only then `distribution_factors` may fail."""
+    """Return whether reactances could cancel, or are far apart: only then `distribution_factors` may fail."""
     size = np.abs(grid.susceptance)
     return bool(size.size and ((grid.susceptance < 0).any() or size.max() > SPREAD * size.min()))
 
