@@ -26,7 +26,7 @@ from verifier.value_function import ValueFunction
 Estimate = Callable[[Tensor], Tensor]
 # Most decisions that an estimate compares; the latest ones.
 COMPARED = 64
-# A climb may use its budget up; the linear programs of the points that it found, of milliseconds each, get seconds more.
+# A climb may use its budget up; the linear programs of its points take milliseconds each, and get seconds more.
 GRACE = 2.0
 # A stored decision counts as allowed while it is infeasible by no more than this.
 ALLOWED = 1e-9
