@@ -91,7 +91,7 @@ def test_what_is_printed_holds_the_bounds(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_the_statement_is_rounded_outward_to_eight_digits() -> None:
-    problem, result = setting()
+    problem, _ = setting()
     told = [
         statement(Verdict.CERTIFIED, Termination.OPTIMAL, (2903.2700001, 2903.2700099), "value", U, problem),
         statement(Verdict.CERTIFIED, Termination.OPTIMAL, (0.1234567891, 0.1234567891), "1", U, problem),
