@@ -18,6 +18,7 @@ from torch import Tensor
 
 from problems.case_tables import LARGEST
 from problems.deadline import Deadline
+from problems.distribution import check_flows
 from problems.domain import Cut, Domain
 from problems.errors import CaseError, DomainError, InputError
 from problems.grid import Grid
@@ -204,6 +205,7 @@ class DcOpf(ParametricProblem):
 
         Raises:
             InputError: P(x) is infeasible, or x has the wrong shape or is not finite.
+            CaseError: the reactances do not determine the flows.
             SolveTimeoutError: `seconds` did not suffice.
         """
         x = np.asarray(x, dtype=np.float64)
@@ -213,6 +215,7 @@ class DcOpf(ParametricProblem):
             )
         deadline = Deadline(self.name, seconds)
         deadline.check()
+        check_flows(self.grid)
         grid, limit = self.grid, self.limit
         # Columns: p (n_gen), bus angles, overloads of the limited branches.
         flow = sparse.csr_array(sparse.diags_array(grid.susceptance) @ grid.branch_incidence)

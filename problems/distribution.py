@@ -62,10 +62,22 @@ def distribution_factors(grid: Grid) -> Vector:
     return full
 
 
-def is_doubtful(grid: Grid) -> bool:
-    """Return whether reactances could cancel, or are far apart: only then `distribution_factors` may fail."""
+def check_flows(grid: Grid) -> None:
+    """Raise CaseError where `distribution_factors` does; where that cannot be, nothing is factorised."""
     size = np.abs(grid.susceptance)
-    return bool(size.size and ((grid.susceptance < 0).any() or size.max() > SPREAD * size.min()))
+    if size.size and ((grid.susceptance < 0).any() or size.max() > SPREAD * size.min()):
+        _ = grid.ptdf
+
+
+def check_parallel(grid: Grid) -> None:
+    """Raise CaseError where the reactances of parallel branches cancel: the usual case, found without a factorisation."""
+    ends = np.sort(np.stack([grid.branch_from, grid.branch_to]), axis=0)
+    _, pair = np.unique(ends, axis=1, return_inverse=True)
+    total, largest = np.bincount(pair, grid.susceptance), np.zeros(pair.max(initial=-1) + 1)
+    np.maximum.at(largest, pair, np.abs(grid.susceptance))
+    cancelled = np.abs(total) * LARGEST_FACTOR < largest
+    if cancelled.any():
+        raise CaseError(_cancelling(grid, np.where(pair == cancelled.argmax(), np.abs(grid.susceptance), 0.0)))
 
 
 def _near_null(laplacian: sparse.csc_array, flow_of_angle: sparse.csr_array) -> Vector:

@@ -35,7 +35,7 @@ from problems.case_tables import (
     X,
     checked_tables,
 )
-from problems.distribution import distribution_factors, is_doubtful
+from problems.distribution import check_parallel, distribution_factors
 from problems.errors import CaseError
 from problems.interval import Vector
 
@@ -114,7 +114,11 @@ class Grid:
 
     @cached_property
     def ptdf(self) -> Vector:
-        """(n_branch, n_bus) flow on each branch per unit injected at a bus and taken out at the reference bus."""
+        """(n_branch, n_bus) flow on each branch per unit injected at a bus and taken out at the reference bus.
+
+        Raises:
+            CaseError: the reactances do not determine the flows.
+        """
         return distribution_factors(self)
 
     def fingerprint(self) -> str:
@@ -273,5 +277,4 @@ def _check(grid: Grid) -> None:
             f"{grid.name}: the grid is split into {islands} islands; bus {away[0]} is not connected to the reference "
             "bus: close a branch, or verify each island as a case of its own"
         )
-    if is_doubtful(grid):
-        _ = grid.ptdf  # Raises where reactances cancel each other.
+    check_parallel(grid)
