@@ -70,7 +70,7 @@ def check_flows(grid: Grid) -> None:
 
 
 def check_parallel(grid: Grid) -> None:
-    """Raise CaseError where the reactances of parallel branches cancel: the usual case, found without a factorisation."""
+    """Raise CaseError where the reactances of parallel branches cancel: the usual case, without a factorisation."""
     ends = np.sort(np.stack([grid.branch_from, grid.branch_to]), axis=0)
     _, pair = np.unique(ends, axis=1, return_inverse=True)
     total, largest = np.bincount(pair, grid.susceptance), np.zeros(pair.max(initial=-1) + 1)
