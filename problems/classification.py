@@ -24,6 +24,9 @@ from problems.errors import DomainError, InputError, InstanceError
 from problems.interval import Interval, Vector
 from problems.parametric import ParametricProblem
 
+# Features and their limits stay below this: no width, and no product with a usual weight, overflows.
+LARGEST_FEATURE = 1e100
+
 
 @dataclass(frozen=True)
 class Classification(ParametricProblem):
@@ -54,6 +57,16 @@ class Classification(ParametricProblem):
         centre = np.asarray(self.centre, dtype=np.float64)
         if centre.ndim != 1 or centre.size == 0 or not np.isfinite(centre).all():
             raise InstanceError(f"{self.name}: the centre must be a list of finite numbers, one for each feature")
+        largest = int(np.abs(centre).argmax())
+        if abs(centre[largest]) > LARGEST_FEATURE:
+            raise InstanceError(
+                f"{self.name}: feature {largest} of the centre is {centre[largest]:g}; scale the features to at most "
+                f"{LARGEST_FEATURE:g}"
+            )
+        if not (float(self.label).is_integer() and float(self.classes).is_integer()):
+            raise InstanceError(
+                f"{self.name}: the label {self.label} and the number of classes {self.classes} must be whole numbers"
+            )
         if self.classes < 2:
             raise InstanceError(f"{self.name}: a classifier of {self.classes} class decides nothing; it needs two")
         if not 0 <= self.label < self.classes:
@@ -73,10 +86,18 @@ class Classification(ParametricProblem):
                 raise InstanceError(
                     f"{self.name}: {word} must be one finite number, or one for each of the {self.centre.size} features"
                 )
-        with np.errstate(over="ignore"):
-            width = limits.width
-        if not (np.isfinite(width) & (width >= 0)).all():
-            raise InstanceError(f"{self.name}: every lower must be at most its upper, and their distance finite")
+            if np.abs(side).max() > LARGEST_FEATURE:
+                raise InstanceError(
+                    f"{self.name}: {word} is {side[np.abs(side).argmax()]:g}; scale the features to at most "
+                    f"{LARGEST_FEATURE:g}"
+                )
+        crossed = np.flatnonzero(limits.lower > limits.upper)
+        if crossed.size:
+            k = int(crossed[0])
+            raise InstanceError(
+                f"{self.name}: {self.feature(k)} has the limits {limits.lower[k]:g} and {limits.upper[k]:g}; the lower "
+                "one comes first"
+            )
         outside = np.flatnonzero((self.centre < limits.lower) | (self.centre > limits.upper))
         if outside.size:
             k = int(outside[0])
@@ -134,8 +155,8 @@ class Classification(ParametricProblem):
     def objective_scale(self) -> float:
         return 1.0
 
-    def solve(self, x: Vector) -> tuple[float, Vector]:
-        """Return (0, scores that tie): what margins are compared with.
+    def solve(self, x: Vector, *, seconds: float = np.inf) -> tuple[float, Vector]:
+        """Return (0, scores that tie): what margins are compared with; that takes no time.
 
         Raises:
             InputError: x has the wrong shape or is not finite.
@@ -145,7 +166,7 @@ class Classification(ParametricProblem):
             raise InputError(f"{self.name}: an input is {self.input_size} finite features, not shape {x.shape}")
         return 0.0, np.zeros(self.classes)
 
-    def value_range(self, domain: Domain) -> tuple[float, float]:
+    def value_range(self, domain: Domain, *, seconds: float = np.inf) -> tuple[float, float]:
         return 0.0, 0.0
 
     def reading(self, lower: float, upper: float, decided: bool = True) -> str:

@@ -16,14 +16,19 @@ from scipy import sparse
 from scipy.optimize import linprog
 from torch import Tensor
 
+from problems.case_tables import LARGEST
+from problems.deadline import Deadline
+from problems.distribution import check_flows
 from problems.domain import Cut, Domain
-from problems.errors import DomainError, InputError
+from problems.errors import CaseError, DomainError, InputError
 from problems.grid import Grid
 from problems.interval import Interval, Vector
 from problems.parametric import ParametricProblem
 
 # Price of a thermal overload, $/MWh: the paper's value.
 OVERLOAD_PRICE = 1500.0
+# What scipy's linprog calls an end by the limit of time or iterations.
+_LIMIT_REACHED = 1
 # Half-width of the element-wise noise beta of the paper's load distribution.
 LOCAL_NOISE = 0.05
 
@@ -52,6 +57,18 @@ class DcOpf(ParametricProblem):
 
     kind = "dcopf"
     unit = "$/h"
+
+    def __post_init__(self) -> None:
+        # In $/h per unit of power, as the grid's costs.
+        if not 0 <= self.overload_cost <= LARGEST:
+            raise CaseError(
+                f"{self.name}: the price of an overload is {self.price:g} $/MWh; give one between 0 and "
+                f"{LARGEST / self.grid.base_mva:g}"
+            )
+        if not 0 <= self.noise <= 1:
+            raise CaseError(
+                f"{self.name}: the noise of the loads is {self.noise:g}; give a share between 0 and 1, such as 0.05"
+            )
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -183,12 +200,22 @@ class DcOpf(ParametricProblem):
     def objective_scale(self) -> float:
         return max(1.0, float(np.abs(self.grid.cost).max()))
 
-    def solve(self, x: Vector) -> tuple[float, Vector]:
+    def solve(self, x: Vector, *, seconds: float = np.inf) -> tuple[float, Vector]:
         """Solve P(x) with bus angles instead of distribution factors, unscreened, through scipy.
 
         Raises:
-            InputError: P(x) is infeasible.
+            InputError: P(x) is infeasible, or x has the wrong shape or is not finite.
+            CaseError: the reactances do not determine the flows.
+            SolveTimeoutError: `seconds` did not suffice.
         """
+        x = np.asarray(x, dtype=np.float64)
+        if x.shape != (self.input_size,) or not np.isfinite(x).all():
+            raise InputError(
+                f"{self.name}: an input is the finite demand at each of {self.input_size} buses, not of shape {x.shape}"
+            )
+        deadline = Deadline(self.name, seconds)
+        deadline.check()
+        check_flows(self.grid)
         grid, limit = self.grid, self.limit
         # Columns: p (n_gen), bus angles, overloads of the limited branches.
         flow = sparse.csr_array(sparse.diags_array(grid.susceptance) @ grid.branch_incidence)
@@ -213,7 +240,10 @@ class DcOpf(ParametricProblem):
             b_eq=x + self.fixed_demand,
             bounds=[*zip(grid.pmin, grid.pmax), *angles, *[(0.0, None)] * soft],
             method="highs",
+            options={"time_limit": deadline.left} if np.isfinite(seconds) else {},
         )
+        if answer.status == _LIMIT_REACHED:
+            raise deadline.passed()
         if answer.x is None:
             raise InputError(f"{self.name}: the problem has no feasible dispatch at this input ({answer.message})")
         dispatch = self._balanced(answer.x[: grid.generators], float((x + self.fixed_demand).sum()))

@@ -17,3 +17,7 @@ class DomainError(CertigapError, ValueError):
 
 class InputError(CertigapError, ValueError):
     """An input or a decision has the wrong shape, or is not finite."""
+
+
+class SolveTimeoutError(CertigapError, TimeoutError):
+    """The seconds for an exact solve are spent, and the optimal value is not known."""

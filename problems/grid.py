@@ -13,19 +13,33 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
-from scipy.sparse.linalg import splu
 
+from problems.case_tables import (
+    ANGMAX,
+    ANGMIN,
+    BUS_ID,
+    BUS_TYPE,
+    COST_TERMS,
+    COSTS,
+    FROM,
+    GEN_BUS,
+    GS,
+    LARGEST,
+    PD,
+    PMAX,
+    PMIN,
+    RATE_A,
+    REFERENCE,
+    TO,
+    R,
+    X,
+    checked_tables,
+)
+from problems.distribution import check_parallel, distribution_factors
 from problems.errors import CaseError
 from problems.interval import Vector
 
 Index = NDArray[np.int64]
-
-# Columns of the MATPOWER case format (version 2), counted from zero.
-_BUS_ID, _BUS_TYPE, _PD, _GS = 0, 1, 2, 4
-_GEN_BUS, _GEN_STATUS, _PMAX, _PMIN = 0, 7, 8, 9
-_FROM, _TO, _R, _X, _RATE_A, _STATUS, _ANGMIN, _ANGMAX = 0, 1, 2, 3, 5, 10, 11, 12
-_REFERENCE, _ISOLATED = 3, 4
-_POLYNOMIAL = 2
 
 
 @dataclass(frozen=True)
@@ -100,16 +114,12 @@ class Grid:
 
     @cached_property
     def ptdf(self) -> Vector:
-        """(n_branch, n_bus) flow on each branch per unit injected at a bus and taken out at the reference bus."""
-        incidence = self.branch_incidence
-        keep = np.delete(np.arange(self.buses), self.reference)
-        flow_of_angle = sparse.csr_array(sparse.diags_array(self.susceptance) @ incidence)[:, keep]
-        laplacian = sparse.csc_array(incidence[:, keep].T @ flow_of_angle)
-        # PTDF = B_f L^-1 and L is symmetric, so its transpose is L^-1 B_f'.
-        reduced = splu(laplacian).solve(flow_of_angle.T.toarray()).T
-        full = np.zeros((self.branches, self.buses))
-        full[:, keep] = reduced
-        return full
+        """(n_branch, n_bus) flow on each branch per unit injected at a bus and taken out at the reference bus.
+
+        Raises:
+            CaseError: the reactances do not determine the flows.
+        """
+        return distribution_factors(self)
 
     def fingerprint(self) -> str:
         """Return a sha256 over every number of the grid; its name does not count."""
@@ -179,49 +189,35 @@ def grid_from_tables(name: str, base_mva: float, bus: Vector, gen: Vector, genco
     Raises:
         CaseError: as `load_grid`.
     """
-    bus = bus[bus[:, _BUS_TYPE] != _ISOLATED]
-    ids = bus[:, _BUS_ID].astype(np.int64)
+    bus, gen, gencost, branch = checked_tables(name, base_mva, bus, gen, gencost, branch)
+    ids = bus[:, BUS_ID].astype(np.int64)
     position = {int(bus_id): index for index, bus_id in enumerate(ids)}
-    if len(position) != ids.size:
-        raise CaseError(f"{name}: a bus number appears twice; give every bus its own number")
-    on = np.array([row[_GEN_STATUS] > 0 and int(row[_GEN_BUS]) in position for row in gen], dtype=bool)
-    if not on.any():
-        raise CaseError(f"{name}: no generator is in service; the dispatch has nothing to decide")
-    if gencost.shape[0] < gen.shape[0]:
-        raise CaseError(f"{name}: {gen.shape[0]} generators but {gencost.shape[0]} rows of costs; give each its costs")
-    gencost = gencost[: gen.shape[0]][on]  # Rows beyond the generators are costs of reactive power.
-    gen = gen[on]
-    ends = [(int(row[_FROM]), int(row[_TO])) for row in branch]
-    live = np.array([a in position and b in position for a, b in ends], dtype=bool)
-    branch = branch[live & (branch[:, _STATUS] > 0)]
-    impedance = branch[:, _R] ** 2 + branch[:, _X] ** 2
-    if np.any(branch[:, _X] == 0):
-        raise CaseError(f"{name}: a branch has no reactance, so it has no place in a DC model; merge its two buses")
-    cost, constant = _linear_costs(name, gencost, base_mva)
-    references = np.flatnonzero(bus[:, _BUS_TYPE] == _REFERENCE)
+    references = np.flatnonzero(bus[:, BUS_TYPE] == REFERENCE)
     if references.size == 0:
         raise CaseError(f"{name}: no bus is of type 3 (reference); mark one")
     angle_min, angle_max = _angle_limits(branch)
-    rate = branch[:, _RATE_A] / base_mva
-    grid = Grid(
-        name=name,
-        base_mva=base_mva,
-        bus_ids=ids,
-        load=bus[:, _PD] / base_mva,
-        shunt=bus[:, _GS] / base_mva,
-        reference=int(references[0]),
-        gen_bus=_positions(gen[:, _GEN_BUS], position),
-        pmin=gen[:, _PMIN] / base_mva,
-        pmax=gen[:, _PMAX] / base_mva,
-        cost=cost,
-        cost_constant=constant,
-        branch_from=_positions(branch[:, _FROM], position),
-        branch_to=_positions(branch[:, _TO], position),
-        susceptance=branch[:, _X] / impedance,
-        rating=np.where(rate > 0, rate, np.inf),
-        angle_min=angle_min,
-        angle_max=angle_max,
-    )
+    with np.errstate(over="ignore"):  # What overflows is refused below.
+        cost, constant = _linear_costs(gencost, base_mva)
+        rate = branch[:, RATE_A] / base_mva
+        grid = Grid(
+            name=name,
+            base_mva=base_mva,
+            bus_ids=ids,
+            load=bus[:, PD] / base_mva,
+            shunt=bus[:, GS] / base_mva,
+            reference=int(references[0]),
+            gen_bus=_positions(gen[:, GEN_BUS], position),
+            pmin=gen[:, PMIN] / base_mva,
+            pmax=gen[:, PMAX] / base_mva,
+            cost=cost,
+            cost_constant=constant,
+            branch_from=_positions(branch[:, FROM], position),
+            branch_to=_positions(branch[:, TO], position),
+            susceptance=branch[:, X] / (branch[:, R] ** 2 + branch[:, X] ** 2),
+            rating=np.where(branch[:, RATE_A] == 0, np.inf, rate),
+            angle_min=angle_min,
+            angle_max=angle_max,
+        )
     _check(grid)
     return grid
 
@@ -232,41 +228,48 @@ def _positions(numbers: Sequence[float] | Vector, position: dict[int, int]) -> I
 
 def _angle_limits(branch: Vector) -> tuple[Vector, Vector]:
     """Return the limits in rad; MATPOWER writes 0 (both ends) or +-360 for "none"."""
-    if branch.shape[1] <= _ANGMAX:
+    if branch.shape[1] <= ANGMAX:
         none = np.full(branch.shape[0], np.inf)
         return -none, none
-    low, high = branch[:, _ANGMIN], branch[:, _ANGMAX]
+    low, high = branch[:, ANGMIN], branch[:, ANGMAX]
     unlimited = (low == 0) & (high == 0)
     low = np.where(unlimited | (low <= -360), -np.inf, np.deg2rad(low))
     high = np.where(unlimited | (high >= 360), np.inf, np.deg2rad(high))
     return low, high
 
 
-def _linear_costs(name: str, gencost: Vector, base_mva: float) -> tuple[Vector, Vector]:
-    if np.any(gencost[:, 0] != _POLYNOMIAL):
-        raise CaseError(f"{name}: piecewise linear costs (model 1) are not supported; give polynomial ones (model 2)")
+def _linear_costs(gencost: Vector, base_mva: float) -> tuple[Vector, Vector]:
     linear, constant = np.zeros(gencost.shape[0]), np.zeros(gencost.shape[0])
     for index, row in enumerate(gencost):
-        terms = int(row[3])
-        if not 0 <= terms <= row.size - 4:
-            raise CaseError(f"{name}: generator {index + 1} has {terms} cost terms but {row.size - 4} columns of them")
-        coefficients = row[4 : 4 + terms][::-1]  # From the constant upward.
-        if np.any(coefficients[2:] != 0):
-            raise CaseError(
-                f"{name}: generator {index + 1} has a quadratic cost; only linear costs can be certified: linearise it"
-            )
+        terms = int(row[COST_TERMS])
+        coefficients = row[COSTS : COSTS + terms][::-1]  # From the constant upward.
         constant[index] = coefficients[0] if terms > 0 else 0.0
         linear[index] = coefficients[1] * base_mva if terms > 1 else 0.0
     return linear, constant
 
 
+# What a message calls the fields of a grid that have a unit.
+_FIELDS = {
+    "load": "load (Pd)",
+    "shunt": "shunt (Gs)",
+    "pmin": "generator limit (Pmin)",
+    "pmax": "generator limit (Pmax)",
+    "cost": "linear cost",
+    "cost_constant": "constant cost",
+    "rating": "branch limit (rateA)",
+}
+
+
 def _check(grid: Grid) -> None:
-    for field in ("load", "shunt", "pmin", "pmax", "cost", "susceptance"):
-        if not np.all(np.isfinite(getattr(grid, field))):
-            raise CaseError(f"{grid.name}: a value of {field} is not a finite number; correct the case")
-    if np.any(grid.pmin > grid.pmax):
-        worst = int(np.argmax(grid.pmin - grid.pmax))
-        raise CaseError(f"{grid.name}: generator {worst + 1} has Pmin above Pmax; correct the case")
+    for field, called in _FIELDS.items():
+        values = np.abs(getattr(grid, field))
+        values = values[np.isfinite(values)] if field == "rating" else values
+        if not np.all(values <= LARGEST):
+            hint = "; write 0 for no limit" if field == "rating" else ""
+            raise CaseError(
+                f"{grid.name}: a {called} is {values.max():.3g} in per unit of {grid.base_mva:g} MVA, more than "
+                f"{LARGEST:g}; correct its unit{hint}"
+            )
     islands, label = csgraph.connected_components(grid.branch_incidence.T @ grid.branch_incidence, directed=False)
     if islands > 1:
         away = grid.bus_ids[label != label[grid.reference]]
@@ -274,3 +277,4 @@ def _check(grid: Grid) -> None:
             f"{grid.name}: the grid is split into {islands} islands; bus {away[0]} is not connected to the reference "
             "bus: close a branch, or verify each island as a case of its own"
         )
+    check_parallel(grid)

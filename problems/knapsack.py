@@ -15,21 +15,23 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from problems.deadline import Deadline
 from problems.domain import Domain
-from problems.errors import DomainError, InputError, InstanceError
+from problems.errors import DomainError, InputError, InstanceError, SolveTimeoutError
 from problems.interval import Interval, Vector, affine_range
+from problems.knapsack_choice import ROUNDING, best_choice
 from problems.parametric import ParametricProblem
 from solvers.errors import SolverFailedError
 from solvers.linear_model import LinearModel
 from solvers.registry import open_session
 from solvers.session import Status
 
-# The recursion keeps one byte an item and unit of capacity: this many are 2 GB.
+# Items times units of capacity that an exact solve may have to go through: some seconds, and below a gigabyte.
 LARGEST_TABLE = 2_000_000_000
 # Totals of integer weights below this are exact in float64, with room to spare.
 LARGEST_TOTAL_WEIGHT = 2**50
-# More than the rounding of any sum here, relative.
-ROUNDING = 1e-11
+# The largest value is 0 or between these: no sum, quotient or product of two leaves the range of float64.
+VALUE_RANGE = (1e-100, 1e100)
 
 
 @dataclass(frozen=True)
@@ -62,16 +64,32 @@ class Knapsack(ParametricProblem):
             )
         if not (np.isfinite(values).all() and (values >= 0).all()):
             raise InstanceError(f"{self.name}: item values must be finite and not negative")
-        whole = np.isfinite(weights).all() and (weights == np.floor(weights)).all() and (weights >= 1).all()
-        if not whole or float(weights.sum()) > LARGEST_TOTAL_WEIGHT:
-            raise InstanceError(f"{self.name}: weights must be positive integers; multiply or round them")
-        if not (np.isfinite(self.capacity) and self.capacity >= 0):
-            raise InstanceError(f"{self.name}: the capacity is {self.capacity}; it must be finite and not negative")
-        # No domain asks for more than twice the nominal capacity.
-        if values.size * (min(2 * self.capacity, float(weights.sum())) + 1) > LARGEST_TABLE:
+        most = float(values.max())
+        if most > 0 and not VALUE_RANGE[0] <= most <= VALUE_RANGE[1]:
             raise InstanceError(
-                f"{self.name}: an exact solve would need more than {LARGEST_TABLE / 1e9:.0f} GB; use a coarser unit "
-                "of weight"
+                f"{self.name}: the largest item value is {most:g}; use a unit in which it is between "
+                f"{VALUE_RANGE[0]:g} and {VALUE_RANGE[1]:g}"
+            )
+        if not (np.isfinite(weights).all() and (weights == np.floor(weights)).all() and (weights >= 1).all()):
+            raise InstanceError(f"{self.name}: weights must be positive integers; multiply or round them")
+        with np.errstate(over="ignore"):
+            total = float(weights.sum())
+        if total > LARGEST_TOTAL_WEIGHT:
+            raise InstanceError(
+                f"{self.name}: the items weigh {total:.3g} in all, more than {LARGEST_TOTAL_WEIGHT:.3g}; use a coarser "
+                "unit of weight"
+            )
+        if not 0 <= self.capacity <= LARGEST_TOTAL_WEIGHT:
+            raise InstanceError(
+                f"{self.name}: the capacity is {self.capacity}; it must be finite, not negative, and at most "
+                f"{LARGEST_TOTAL_WEIGHT:.3g}"
+            )
+        # No domain asks for more than twice the nominal capacity.
+        room = min(2 * self.capacity, total)
+        if values.size * (room + 1) > LARGEST_TABLE:
+            raise InstanceError(
+                f"{self.name}: an exact solve could need {values.size} items times {room:.3g} units of capacity, more "
+                f"than {LARGEST_TABLE:.3g} steps; use a coarser unit of weight"
             )
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "weights", weights.astype(np.int64))
@@ -131,36 +149,38 @@ class Knapsack(ParametricProblem):
     def objective_scale(self) -> float:
         return float(self.values.max()) or 1.0
 
-    def solve(self, x: Vector) -> tuple[float, Vector]:
-        """Solve P(x) by dynamic programming over the integer capacities up to floor(C), exact to rounding of values.
+    def solve(self, x: Vector, *, seconds: float = np.inf) -> tuple[float, Vector]:
+        """Solve P(x) for the integer capacity floor(C), exact to rounding of values; see `knapsack_choice`.
 
         Raises:
             InputError: x has the wrong shape, is not finite, or its capacity is negative.
+            SolveTimeoutError: `seconds` did not suffice.
         """
+        deadline = Deadline(self.name, seconds)
+        deadline.check()
         values, room = self._checked(x)
-        best = np.zeros(room + 1)
-        taken = np.zeros((self.items, room + 1), dtype=bool)
-        for i, (value, weight) in enumerate(zip(values.tolist(), self.weights.tolist())):
-            if weight > room:
-                continue
-            with_item = best[: room + 1 - weight] + value
-            taken[i, weight:] = with_item > best[weight:]
-            best[weight:] = np.maximum(best[weight:], with_item)
-        chosen = np.zeros(self.items)
-        for i in range(self.items - 1, -1, -1):
-            if taken[i, room]:
-                chosen[i] = 1.0
-                room -= int(self.weights[i])
+        chosen = best_choice(values, self.weights, room, deadline)
         return 0.0 - float(values @ chosen), chosen  # Never -0.
 
-    def value_range(self, domain: Domain) -> tuple[float, float]:
-        """Return the values at the largest and at the least input: the optimum's value rises with every entry."""
+    def value_range(self, domain: Domain, *, seconds: float = np.inf) -> tuple[float, float]:
+        """Return the values at the largest and at the least input: the optimum's value rises with every entry.
+
+        Where `seconds` do not suffice, the value of divided items at the largest, and that of no item at the least.
+        """
         ends = [
             affine_range(row, domain.box, shift) for row, shift in zip(domain.matrix.toarray(), domain.shift.tolist())
         ]
         least, most = np.maximum(np.array(ends).T, 0.0)
-        values = [self.solve(x)[0] for x in (most, least)]
-        return values[0] * (1 + ROUNDING), values[1] * (1 - ROUNDING)
+        deadline = Deadline(self.name, seconds)
+        try:
+            lowest = self.solve(most, seconds=deadline.left)[0]
+        except SolveTimeoutError:
+            lowest = float(self.value_floor(torch.as_tensor(most)[None])[0])
+        try:
+            highest = self.solve(least, seconds=deadline.left)[0]
+        except SolveTimeoutError:
+            highest = 0.0
+        return lowest * (1 + ROUNDING), highest * (1 - ROUNDING)
 
     def solve_by_milp(self, x: Vector, solver: str = "highs") -> tuple[float, Vector]:
         """Solve P(x) as a mixed-integer program: an independent check of `solve`, with the same result and errors.
@@ -192,6 +212,10 @@ class Knapsack(ParametricProblem):
             raise InputError(f"{self.name}: an input is {self.items} finite values and a capacity, not shape {x.shape}")
         if x[-1] < 0:
             raise InputError(f"{self.name}: a capacity of {x[-1]} leaves no feasible choice, not even the empty one")
+        with np.errstate(over="ignore"):
+            total = float(np.abs(x[:-1]).sum())
+        if not np.isfinite(total):
+            raise InputError(f"{self.name}: the item values are so large that their sum is not a number; scale them")
         return x[:-1], int(min(np.floor(x[-1]), self.weights.sum()))
 
     def fingerprint(self) -> str:

@@ -76,15 +76,23 @@ class ParametricProblem(ABC):
         """Typical size of an objective coefficient; models are divided by it to suit the solvers' tolerances."""
 
     @abstractmethod
-    def solve(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    def solve(self, x: NDArray[np.float64], *, seconds: float = np.inf) -> tuple[float, NDArray[np.float64]]:
         """Return (Phi(x), an optimal y) for one x ((n_x,)), by a path that shares nothing with the engine's models.
+
+        Args:
+            x: the input.
+            seconds: most wall-clock time that it may take.
 
         Raises:
             InputError: P(x) is infeasible.
+            SolveTimeoutError: `seconds` did not suffice.
         """
 
-    def value_range(self, domain: Domain) -> tuple[float, float]:
-        """Return valid limits of Phi over the domain, (-inf, inf) where the problem knows none by itself."""
+    def value_range(self, domain: Domain, *, seconds: float = np.inf) -> tuple[float, float]:
+        """Return valid limits of Phi over the domain, (-inf, inf) where the problem knows none by itself.
+
+        They are valid, and wider, where `seconds` do not suffice.
+        """
         return -np.inf, np.inf
 
     def reading(self, lower: float, upper: float, decided: bool = True) -> str:

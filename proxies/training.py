@@ -101,7 +101,7 @@ def fit(
     held_out = sample(HELD_OUT)
     began = time.monotonic()
     first = best = _validate(goal, proxy, held_out)
-    scale = abs(first)
+    scale = abs(first) or 1.0  # A proxy may begin without a fault.
     best_step, best_weights, step = 0, [w.detach().clone() for w in weights], 0
     for step in range(1, options.steps + 1):
         loss = goal.loss(proxy, sample(options.batch)) / scale

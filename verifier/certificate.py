@@ -22,7 +22,10 @@ from proxies.manifest import Manifest
 from proxies.proxy import Proxy
 from verifier.options import VerifyOptions
 from verifier.result import Result, Termination, Verdict, Witness, settles
+from verifier.rounding import lower_amount, upper_amount
 
+# Digits of the bounds in the statement; the claim's own numbers are exact.
+DIGITS = 8
 SCHEMA = "certigap.certificate/1"
 ARITHMETIC = "verified as a float64 function of the stored weights"
 _PACKAGES = ("certigap-server", "torch", "highspy", "numpy", "scipy", "pyomo", "gurobipy", "pyscipopt", "onnxruntime")
@@ -101,7 +104,7 @@ def statement(
     u: float,
     problem: ParametricProblem,
 ) -> str:
-    """Return the claim in a sentence or two.
+    """Return the claim in a sentence or two, its bounds rounded outward.
 
     Args:
         verdict, termination, unit: as in `Result`.
@@ -110,13 +113,13 @@ def statement(
         problem: whose gap it is.
     """
     lower, upper = interval
-    unit = "of the optimal value" if unit == "1" else unit
+    share = " of the optimal value" if unit == "1" else ""
     domain = f"over all inputs within u = {100 * u:g} %"
-    if verdict is Verdict.UNKNOWN:
-        attained = "" if np.isinf(lower) else f"; a gap of {lower:.6g} {unit} was attained"
+    if verdict is Verdict.UNKNOWN or np.isposinf(upper):
+        attained = "" if np.isinf(lower) else f"; a gap of {lower_amount(lower, unit, DIGITS)}{share} was attained"
         return f"No upper bound of the gap is known {domain}{attained}."
-    attained = "" if np.isinf(lower) else f"; {lower:.8g} {unit} was attained"
-    said = f"The gap never exceeds {upper:.8g} {unit} {domain}{attained}."
+    attained = "" if np.isinf(lower) else f"; {lower_amount(lower, unit, DIGITS)}{share} was attained"
+    said = f"The gap never exceeds {upper_amount(upper, unit, DIGITS)}{share} {domain}{attained}."
     return f"{said} {problem.reading(lower, upper, settles(verdict, termination))}".rstrip()
 
 

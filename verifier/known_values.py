@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from problems.domain import Domain
-from problems.errors import InputError
+from problems.errors import InputError, SolveTimeoutError
 from problems.interval import Vector
 from problems.parametric import ParametricProblem
 from verifier.budget import Budget
@@ -26,6 +26,8 @@ from verifier.value_function import ValueFunction
 Estimate = Callable[[Tensor], Tensor]
 # Most decisions that an estimate compares; the latest ones.
 COMPARED = 64
+# A climb may use its budget up; the linear programs of its points take milliseconds each, and get seconds more.
+GRACE = 2.0
 # A stored decision counts as allowed while it is infeasible by no more than this.
 ALLOWED = 1e-9
 
@@ -45,7 +47,7 @@ class KnownValues(ABC):
             points: where.
             workers: threads; the result does not depend on how many.
             keep: remember what the estimate can use.
-            budget: points whose turn comes after it is spent have no value.
+            budget: points whose turn comes after it is spent have no value, nor has one whose solve it ends.
         """
 
     @abstractmethod
@@ -53,34 +55,38 @@ class KnownValues(ABC):
         """Return the estimate that what is known now gives."""
 
 
-def known_values(problem: ParametricProblem, domain: Domain, cuts: CutStore | None = None) -> KnownValues:
+def known_values(
+    problem: ParametricProblem, domain: Domain, cuts: CutStore | None = None, seconds: float = np.inf
+) -> KnownValues:
     """Return an empty memory of the kind that the problem's Phi allows.
 
     Args:
         problem, domain: whose Phi it is.
         cuts: tangents known beforehand; left as they are.
+        seconds: most that its first linear program may take, where it needs one.
 
     Raises:
         CutStoreError: `cuts` belongs to another problem or map.
     """
     if cuts is not None:
         cuts.check(problem, domain)
-    return KnownTangents(problem, domain, cuts) if problem.convex else KnownDecisions(problem, domain)
+    return KnownTangents(problem, domain, cuts, seconds) if problem.convex else KnownDecisions(problem, domain)
 
 
 class KnownTangents(KnownValues):
     """A convex Phi by its tangents; arguments as for `known_values`."""
 
-    def __init__(self, problem: ParametricProblem, domain: Domain, cuts: CutStore | None = None) -> None:
-        self.function = ValueFunction(problem, domain)
+    def __init__(
+        self, problem: ParametricProblem, domain: Domain, cuts: CutStore | None = None, seconds: float = np.inf
+    ) -> None:
+        self.function = ValueFunction(problem, domain, seconds)
         self.cuts = CutStore(problem, domain) if cuts is None else cuts.copy()
 
     def __len__(self) -> int:
         return len(self.cuts)
 
     def learn(self, points: Vector, workers: int = 1, keep: bool = True, budget: Budget | None = None) -> Vector:
-        # Linear programs of milliseconds: all of them are solved.
-        found = self.function.cuts(points, workers)
+        found = self.function.cuts(points, workers, np.inf if budget is None else max(budget.left, GRACE))
         if keep:
             self.cuts.add(cut for cut in found if cut is not None)
         return np.array([np.inf if cut is None else cut.value for cut in found])
@@ -106,9 +112,11 @@ class KnownDecisions(KnownValues):
             if budget is not None and budget.spent:
                 break
             try:
-                values[k], decision = self.problem.solve(x)
+                values[k], decision = self.problem.solve(x, seconds=np.inf if budget is None else budget.left)
             except InputError:
                 continue
+            except SolveTimeoutError:
+                break
             if keep:
                 # The latest last: those are the ones that an estimate compares.
                 self._decisions.pop(decision.tobytes(), None)

@@ -34,8 +34,8 @@ def sampled_gaps(
     x = torch.as_tensor(domain.to_input(latent))
     with torch.no_grad():
         cost = problem.objective(x, proxy(x)).numpy()
-    known = known_values(problem, domain)
-    value = np.array([np.inf if budget.spent else known.learn(w[None], keep=False)[0] for w in latent])
+    known = known_values(problem, domain, seconds=budget.left)
+    value = np.array([np.inf if budget.spent else known.learn(w[None], keep=False, budget=budget)[0] for w in latent])
     counts = np.isfinite(value) & ((value != 0) | (not relative))
     gaps = cost[counts] - value[counts]
     return gaps / np.abs(value[counts]) if relative else gaps

@@ -17,6 +17,7 @@ from scipy import sparse
 from encoding.block import is_number
 from encoding.compact import add_latent
 from encoding.problem import encode_optimum
+from problems.deadline import Deadline
 from problems.domain import Domain
 from problems.interval import Interval
 from problems.parametric import ParametricProblem
@@ -29,21 +30,25 @@ from solvers.safe_bound import SafeBound, safe_lower_bound, usable
 from solvers.session import Status
 
 
-def value_range(problem: ParametricProblem, domain: Domain) -> tuple[float, float]:
-    """Return safe limits of Phi over the domain, in the problem's unit; the upper one may be inf."""
-    low, high = problem.value_range(domain)
-    return _relaxed_value(problem, domain) if np.isinf(low) else low, high
+def value_range(problem: ParametricProblem, domain: Domain, seconds: float = np.inf) -> tuple[float, float]:
+    """Return safe limits of Phi over the domain, in the problem's unit; the upper one may be inf.
+
+    They are safe, and wider, where `seconds` do not suffice.
+    """
+    deadline = Deadline(problem.name, seconds)
+    low, high = problem.value_range(domain, seconds=deadline.left)
+    return _relaxed_value(problem, domain, deadline) if np.isinf(low) else low, high
 
 
-def _relaxed_value(problem: ParametricProblem, domain: Domain) -> float:
-    """Return a safe lower bound of Phi over the domain, by one linear program."""
+def _relaxed_value(problem: ParametricProblem, domain: Domain, deadline: Deadline) -> float:
+    """Return a safe lower bound of Phi over the domain, by one linear program; any multipliers give one."""
     model = pyo.ConcreteModel()
     model.latent_block, model.optimum = pyo.Block(), pyo.Block()
     decision = encode_optimum(problem, model.optimum, domain, add_latent(model.latent_block, domain))
     model.cost = pyo.Objective(expr=decision.cost)
     linear = compile_model(model).linear.relaxed()
     with open_session("highs", linear) as session:
-        duals = session.solve().row_duals
+        duals = session.solve(time_limit=deadline.left).row_duals
     return safe_lower_bound(linear, np.zeros(linear.rows) if duals is None else duals) * problem.objective_scale
 
 
@@ -83,12 +88,13 @@ class ValueFunction:
     Args:
         problem: a problem whose encoded optimum is a linear program.
         domain: gives T, t and which branches can matter.
+        seconds: for the first linear program; where they do not suffice the others start from nothing.
 
     Attributes:
         solves: linear programs solved so far.
     """
 
-    def __init__(self, problem: ParametricProblem, domain: Domain) -> None:
+    def __init__(self, problem: ParametricProblem, domain: Domain, seconds: float = np.inf) -> None:
         box = domain.box
         room = np.where(box.width > 0, 0.0, STILL_ROOM * (1 + box.magnitude))
         wide = replace(domain, box=Interval(box.lower - room, box.upper + room), cuts=())
@@ -124,15 +130,17 @@ class ValueFunction:
         self._middle = (box.lower + box.upper) / 2
         self.size, self.unit = domain.size, problem.objective_scale
         self.solves = 0
-        self._sessions = [self._open()]
+        self._name = problem.name
+        self._sessions = [self._open(Deadline(self._name, seconds))]
 
-    def value(self, latent: Vector) -> float:
+    def value(self, latent: Vector, seconds: float = np.inf) -> float:
         """Return Phi at the latent vector ((n_w,)), in the problem's unit; inf where P(x) is infeasible.
 
-        It is inf as well where the solver gave up its linear program: no value is known there.
+        It is inf as well where the solver gave up its linear program, or `seconds` do not suffice: no value is known
+        there.
         """
         self.solves += 1
-        return self._answers(self._limits(latent[None]), 1)[0][0]
+        return self._answers(self._limits(latent[None]), 1, Deadline(self._name, seconds))[0][0]
 
     def cut(self, latent: Vector) -> ValueCut:
         """Return the tangent of Phi at the latent vector ((n_w,)); its value is rounded to be nowhere above Phi.
@@ -145,26 +153,27 @@ class ValueFunction:
             raise SolverFailedError("P(x) has no optimum at this input, so Phi has no tangent there")
         return cut
 
-    def cuts(self, latents: Vector, workers: int = 1) -> list[ValueCut | None]:
+    def cuts(self, latents: Vector, workers: int = 1, seconds: float = np.inf) -> list[ValueCut | None]:
         """Return the tangents of Phi at many latent vectors.
 
         Args:
             latents: (batch, n_w).
             workers: threads, each with its own linear program; HiGHS gives Python's lock back while it solves.
+            seconds: for all of them together.
 
         Returns:
             A tangent for each row, in order and the same for any number of workers; None where `value` is inf.
         """
         self.solves += len(latents)
         limits = self._limits(latents)
-        answers = self._answers(limits, max(1, min(workers, len(latents))))
+        answers = self._answers(limits, max(1, min(workers, len(latents))), Deadline(self._name, seconds))
         return [self._tangent(w, *limit, *answer) for w, limit, answer in zip(latents, zip(*limits), answers)]
 
-    def _answers(self, limits: tuple[Vector, Vector], workers: int) -> list[Answer]:
+    def _answers(self, limits: tuple[Vector, Vector], workers: int, deadline: Deadline) -> list[Answer]:
         """Solve for many row limits ((batch, rows)), in order, in so many threads."""
         if workers == 1:
-            return [self._solve(self._sessions[0], *limit) for limit in zip(*limits)]
-        self._sessions += [self._open() for _ in range(workers - len(self._sessions))]
+            return [self._solve(self._sessions[0], *limit, deadline) for limit in zip(*limits)]
+        self._sessions += [self._open(deadline) for _ in range(workers - len(self._sessions))]
         idle: SimpleQueue[HighsSession] = SimpleQueue()
         for session in self._sessions[:workers]:
             idle.put(session)
@@ -172,18 +181,18 @@ class ValueFunction:
         def work(lower: Vector, upper: Vector) -> Answer:
             session = idle.get()
             try:
-                return self._solve(session, lower, upper)
+                return self._solve(session, lower, upper, deadline)
             finally:
                 idle.put(session)
 
         with ThreadPoolExecutor(workers) as threads:
             return list(threads.map(work, *limits))
 
-    def _open(self) -> HighsSession:
+    def _open(self, deadline: Deadline) -> HighsSession:
         session = HighsSession(self._solved)
         ((lower,), (upper,)) = self._limits(self._middle[None])
         session.set_row_bounds(self._rows, lower, upper)
-        session.solve()
+        session.solve(time_limit=deadline.left)
         session.keep_basis()
         return session
 
@@ -205,10 +214,12 @@ class ValueFunction:
         moved = (self._of_latent @ latents[:, self._moving].T).T
         return self._linear.row_lower - moved, self._linear.row_upper - moved
 
-    def _solve(self, session: HighsSession, lower: Vector, upper: Vector) -> Answer:
+    def _solve(self, session: HighsSession, lower: Vector, upper: Vector, deadline: Deadline) -> Answer:
+        if deadline.left <= 0.0:
+            return np.inf, None
         session.restart()
         session.set_row_bounds(self._rows, lower, upper)
-        solution = session.solve()
+        solution = session.solve(time_limit=deadline.left)
         if solution.status is not Status.OPTIMAL:
             return np.inf, None
         return solution.objective * self.unit, solution.row_duals

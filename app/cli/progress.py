@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from app.cli.text import amount
 from verifier.result import Event
+from verifier.rounding import lower_amount, upper_amount
 
 # A terminal line is redrawn this often at most, in seconds.
 REDRAW = 0.1
@@ -51,5 +51,5 @@ class LiveProgress:
 
     def _line(self, event: Event) -> str:
         counters = " ".join(f"{key} {value:,.0f}" for key, value in event.counters.items() if key != "incumbent")
-        lower, upper = amount(event.lower, self._unit), amount(event.upper, self._unit)
+        lower, upper = lower_amount(event.lower, self._unit), upper_amount(event.upper, self._unit)
         return f"{event.seconds:7.1f} s  {event.phase:<11} gap >= {lower:<14} <= {upper:<16} {counters}".rstrip()

@@ -1,4 +1,4 @@
-"""Words and numbers of the command line: gaps, and a result in a few lines."""
+"""A result in a few lines on the command line."""
 
 from __future__ import annotations
 
@@ -7,20 +7,12 @@ import math
 from app.words import words
 from problems.parametric import ParametricProblem
 from verifier.result import Result, Verdict, settles
-
-
-def amount(value: float, unit: str) -> str:
-    """Return a gap for people: "1,234 $/h", "3.21 %", or "unknown"."""
-    if not math.isfinite(value):
-        return "unknown"
-    if unit == "1":
-        return f"{100 * value:.4g} %"
-    return f"{value:,.0f} {unit}" if abs(value) >= 1000 else f"{value:.4g} {unit}"
+from verifier.rounding import LARGEST_WHOLE, lower_amount, number, upper_amount
 
 
 def summary(result: Result, problem: ParametricProblem, u: float) -> str:
     """Return the outcome in a few lines."""
-    lower, upper = amount(result.lower, result.unit), amount(result.upper, result.unit)
+    lower, upper = lower_amount(result.lower, result.unit), upper_amount(result.upper, result.unit)
     where = f"{problem.name}, u = {100 * u:g} %"
     first = {
         Verdict.CERTIFIED: f"certified: on {where}, the worst-case gap is between {lower} and {upper}",
@@ -35,9 +27,15 @@ def summary(result: Result, problem: ParametricProblem, u: float) -> str:
     if result.witness is not None:
         told = words(problem)
         proxy, best = (told.sign * cost + 0.0 for cost in (result.witness.proxy_cost, result.witness.optimal_cost))
-        decimals = 0 if min(abs(proxy), abs(best)) >= 1000 else 2
-        share = "unknown share" if math.isnan(result.relative) else f"{100 * result.relative:.2f} %"
-        costs = {"proxy": f"{proxy:,.{decimals}f}", "best": f"{best:,.{decimals}f}", "share": share}
+        share = "unknown share" if math.isnan(result.relative) else lower_amount(result.relative, "1")
+        costs = {"proxy": _cost(proxy, best), "best": _cost(best, proxy), "share": share}
         lines.append(f"at the witness {told.compared.format(**costs)}")
     lines.append(f"ended: {result.termination.value} after {result.seconds['total']:.1f} s with {result.solver}")
     return "\n".join([*lines, *(f"note: {note}" for note in result.notes)])
+
+
+def _cost(cost: float, other: float) -> str:
+    """Write a cost beside another one, both with as many decimals; from 10^15 on with six digits."""
+    if not abs(cost) < 10**LARGEST_WHOLE:
+        return number(cost, 6)
+    return f"{cost:,.{0 if min(abs(cost), abs(other)) >= 1000 else 2}f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -16,6 +17,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from problems.interval import Vector
+
+_log = logging.getLogger(__name__)
 
 # Ink, and one colour per meaning: what the proxy does or attains, what is optimal or certified, what breaks a limit.
 INK, FAINT, RANGE = "#1d2329", "#6b747d", "#d7dce1"
@@ -97,14 +100,21 @@ def tick(value: float, _: object = None) -> str:
 
 
 def svg(draw: Callable[[Figure], None], height: float, label: str) -> str:
-    """Return a figure as an SVG element for a page: no prolog, no size of its own, no link to anywhere."""
+    """Return a figure as an SVG element for a page: no prolog, no size of its own, no link to anywhere.
+
+    Where axes cannot hold its numbers (1e308, or 5e-324), a sentence that says so: a report is never without its text.
+    """
     settings: Any = {**_STYLE, "svg.hashsalt": label}
-    with _LOCK, matplotlib.rc_context(settings):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        draw(figure)
-        stream = StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
+    stream = StringIO()
+    try:
+        with _LOCK, matplotlib.rc_context(settings), np.errstate(over="raise", invalid="ignore"):
+            figure = Figure(figsize=(WIDTH, height), layout="constrained")
+            draw(figure)
+            nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+            figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
+    except (ArithmeticError, ValueError) as error:
+        _log.warning("the figure %r was left out: %s", label, error)
+        return f"<p>{label}: this figure is left out, since an axis cannot hold its numbers.</p>"
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_FLOOR
-
 import numpy as np
 import torch
 from markupsafe import Markup
@@ -26,6 +24,7 @@ from problems.domain import Domain
 from problems.interval import Interval, Vector
 from proxies.proxy import Proxy
 from verifier.result import Result, Witness, settles
+from verifier.rounding import DOWN
 
 # Rows of the table of scores: the classes with the largest ones at the worst case.
 MOST_CLASSES = 12
@@ -62,10 +61,10 @@ def _(problem: Classification, result: Result) -> str:
     if not settles(result.verdict, result.termination):
         return f"Not decided: whether another class can lead class {label} is open; see the notes."
     if result.lower > 0:
-        lead = quantity(result.lower, result.unit, rounding=ROUND_FLOOR)
+        lead = quantity(result.lower, result.unit, rounding=DOWN)
         return f"No: at one input another class leads class {label} by {lead}."
     if upper < 0:
-        lead = quantity(-upper, result.unit, rounding=ROUND_FLOOR)
+        lead = quantity(-upper, result.unit, rounding=DOWN)
         return f"Yes: class {label} leads every other class by at least {lead}."
     if upper == 0:
         return f"Yes: no other class has a larger score than class {label}."
@@ -77,7 +76,7 @@ def _(problem: Classification, result: Result, gaps: Vector) -> str:
     if gaps.size == 0:
         return "No random inputs were tried."
     wrong = int((gaps > 0).sum())
-    closest = f"the best other class came closest with {quantity(float(gaps.max()), result.unit)}"
+    closest = f"the best other class came closest with {quantity(float(gaps.max()), result.unit, rounding=DOWN)}"
     if wrong == 0:
         found = " The search for the worst case found one that is not." if result.lower > 0 else ""
         return f"All of {gaps.size:,} random inputs are classified as class {problem.label}; {closest}.{found}"

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from app.report import dcopf_figures as figures
 from app.report.family import Row, WorstCase, input_range, network_in_words, question, setting, worst_case
-from app.report.numbers import number, plain
+from app.report.numbers import cells, number, plain
 from problems.dcopf import DcOpf
 from problems.domain import Domain
 from problems.interval import Interval, Vector
@@ -127,9 +127,7 @@ def _costs(witness: Witness, problem: DcOpf) -> tuple[Row, ...]:
     decimals = 0 if min(abs(total) for total in totals) >= 1000 else 2
 
     def row(label: str, proxy: float, optimum: float) -> Row:
-        values = (proxy, optimum, proxy - optimum)
-        # Adding zero turns a rounded "-0" into "0".
-        return Row(label, tuple(f"{round(value, decimals) + 0.0:,.{decimals}f}".replace("-", "−") for value in values))
+        return Row(label, cells((proxy, optimum, proxy - optimum), decimals))
 
     return (row("Generation", *generation), row("Line overloads", *overload), row("Total", *totals))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_CEILING, ROUND_FLOOR
 from itertools import groupby
 
 import numpy as np
@@ -16,6 +15,7 @@ from app.report.chart import FAINT, INK, LOG_FROM, OPTIMUM, PROXY, RANGE, log_ax
 from app.report.numbers import quantity
 from problems.interval import Vector
 from verifier.result import Event, LayerStability
+from verifier.rounding import DOWN, UP
 
 PHASES = {"attack": "#e3c9a8", "bounds": "#c3d3c2", "build": "#e6e2b8", "tightening": "#a9c3d9", "search": "#c9bfdc"}
 # A histogram is linear while the worst case is at most this many times the largest sample.
@@ -145,9 +145,9 @@ def mark_bounds(axes: Axes, lower: float, upper: float, unit: str) -> None:
     """Draw both bounds as vertical lines with their names; on an axis of gaps, one that is 0 says nothing."""
     factor = 100.0 if unit == "1" else 1.0
     if math.isfinite(lower) and lower != 0:
-        _mark(axes, lower * factor, f"lower bound {quantity(lower, unit, rounding=ROUND_FLOOR)}", PROXY, 0.86)
+        _mark(axes, lower * factor, f"lower bound {quantity(lower, unit, rounding=DOWN)}", PROXY, 0.86)
     if math.isfinite(upper) and upper != 0:
-        _mark(axes, upper * factor, f"upper bound {quantity(upper, unit, rounding=ROUND_CEILING)}", OPTIMUM, 0.97)
+        _mark(axes, upper * factor, f"upper bound {quantity(upper, unit, rounding=UP)}", OPTIMUM, 0.97)
 
 
 def _mark(axes: Axes, at: float, text: str, colour: str, height: float) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.report import knapsack_figures as figures
 from app.report.family import Row, WorstCase, input_range, network_in_words, question, setting, worst_case
 from app.report.knapsack_figures import Items
-from app.report.numbers import number, plain
+from app.report.numbers import cells, number, plain
 from problems.domain import Domain
 from problems.interval import Interval, Vector
 from problems.knapsack import Knapsack
@@ -136,9 +136,7 @@ def _totals(witness: Witness, problem: Knapsack) -> tuple[Row, ...]:
     decimals = 0 if max(values) >= LARGE else 2
 
     def row(label: str, proxy: float, optimum: float, *, decimals: int = 0) -> Row:
-        cells = (proxy, optimum, proxy - optimum)
-        # Adding zero turns a rounded "-0" into "0".
-        return Row(label, tuple(f"{round(cell, decimals) + 0.0:,.{decimals}f}".replace("-", "−") for cell in cells))
+        return Row(label, cells((proxy, optimum, proxy - optimum), decimals))
 
     return (row("Items taken", *counts), row("Weight", *weights), row("Value", *values, decimals=decimals))
 

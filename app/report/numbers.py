@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import math
-from decimal import ROUND_HALF_EVEN, Decimal
+from collections.abc import Sequence
+
+from verifier import rounding as outward
+from verifier.rounding import DIGITS, NEAREST
 
 
-def number(value: float, digits: int = 4, rounding: str = ROUND_HALF_EVEN) -> str:
-    """Write a number with `digits` significant ones, thousands separated; whole parts are never cut."""
-    if not math.isfinite(value):
-        return "not a number" if math.isnan(value) else ("∞" if value > 0 else "−∞")
-    if value == 0:
-        return "0"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    rounded = Decimal(value).quantize(Decimal(1).scaleb(-decimals), rounding=rounding)
-    text = f"{rounded:,f}" if decimals <= digits + 2 else f"{rounded:.{digits - 1}e}"
-    return text.replace("-", "−")
+def number(value: float, digits: int = DIGITS, rounding: str = NEAREST, shift: int = 0) -> str:
+    """Write a number with `digits` significant ones, thousands separated; arguments as in `verifier.rounding`."""
+    return outward.number(value, digits, rounding, shift).replace("-", "−")
 
 
-def quantity(value: float, unit: str, digits: int = 4, rounding: str = ROUND_HALF_EVEN) -> str:
+def quantity(value: float, unit: str, digits: int = DIGITS, rounding: str = NEAREST) -> str:
     """Write a number with its unit: $/h before and behind, "1" as a percentage."""
     if unit == "1":
-        return f"{number(value * 100, digits, rounding)}\u00a0%"
+        return f"{number(value, digits, rounding, 2)}\u00a0%"
     text = number(value, digits, rounding)
     if unit == "$/h":
         return f"−${text[1:]}/h" if text.startswith("−") else f"${text}/h"
     return f"{text}\u00a0{unit}"
+
+
+def cells(values: Sequence[float], decimals: int) -> tuple[str, ...]:
+    """Write the numbers of a table's row with so many decimals; those from 10^15 on with six digits."""
+    # Adding zero turns a rounded "-0" into "0".
+    return tuple(
+        f"{round(value, decimals) + 0.0:,.{decimals}f}".replace("-", "−")
+        if abs(value) < 10**outward.LARGEST_WHOLE
+        else number(value, 6)
+        for value in values
+    )
 
 
 def plain(value: float) -> str:

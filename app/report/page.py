@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from decimal import ROUND_CEILING, ROUND_FLOOR
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from problems.parametric import ParametricProblem
 from proxies.layers import SortRepair
 from proxies.proxy import Proxy
 from verifier.result import Result, Witness
+from verifier.rounding import DOWN, UP
 
 TEMPLATES, TEMPLATE = Path(__file__).parent.parent / "templates", "report.html"
 
@@ -44,6 +44,20 @@ def render_report(
         facts: what else the reader may need, label to text, in order: versions, options, fingerprints, seed, command.
         samples: (count,) gaps at random inputs of the domain, in the result's unit.
     """
+    # What overflows is written as infinite, and not drawn.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _environment().get_template(TEMPLATE).render(_content(result, proxy, problem, domain, facts, samples))
+
+
+def _content(
+    result: Result,
+    proxy: Proxy,
+    problem: ParametricProblem,
+    domain: Domain,
+    facts: Mapping[str, str],
+    samples: Vector,
+) -> dict[str, object]:
+    """Return what the page's template asks for; arguments as for `render_report`."""
     gaps = np.asarray(samples, dtype=np.float64)
     gaps = gaps[np.isfinite(gaps)]
     unit, bounded, told = result.unit, math.isfinite(result.upper), words(problem)
@@ -56,8 +70,8 @@ def render_report(
         "conclusion": conclusion(result),
         "ending": ENDINGS[result.termination],
         "contradiction": contradiction(result, gaps),
-        "lower": quantity(result.lower, unit, rounding=ROUND_FLOOR),
-        "upper": quantity(result.upper, unit, rounding=ROUND_CEILING) if bounded else "",
+        "lower": quantity(result.lower, unit, rounding=DOWN),
+        "upper": quantity(result.upper, unit, rounding=UP) if bounded else "",
         "notes": result.notes,
         "sampling": sampling(problem, result, gaps),
         "seconds": seconds(result),
@@ -72,7 +86,7 @@ def render_report(
         page["witness"] = worst_case(problem, proxy, domain, result.witness)
         page["other_label"] = f"The same gap in {told.absolute}" if unit == "1" else f"Relative to the {told.best}"
         page["other_measure"] = _other_measure(result.witness, unit, problem)
-    return _environment().get_template(TEMPLATE).render(page)
+    return page
 
 
 def _stability_figure(result: Result) -> str:
@@ -84,8 +98,8 @@ def _stability_figure(result: Result) -> str:
 def _other_measure(witness: Witness, unit: str, problem: ParametricProblem) -> str:
     """Return the gap at the witness in the measure that the result does not use; "" where it has none."""
     if unit == "1":
-        return quantity(witness.gap, problem.unit)
-    return "" if math.isnan(witness.relative_gap) else quantity(witness.relative_gap, "1", 3)
+        return quantity(witness.gap, problem.unit, rounding=DOWN)
+    return "" if math.isnan(witness.relative_gap) else quantity(witness.relative_gap, "1", 3, DOWN)
 
 
 def _sizes(result: Result) -> tuple[Row, ...]:

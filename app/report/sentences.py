@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from decimal import ROUND_CEILING, ROUND_FLOOR
 
 from app.report.numbers import number, quantity
 from problems.interval import Vector
 from verifier.result import Result, Termination, Verdict
+from verifier.rounding import DOWN, UP
 
 TEMPLATE = "report.html"
 # A sampled gap above the upper bound by more than this share is a contradiction, not rounding.
@@ -33,7 +33,7 @@ def answer(result: Result, worse: str) -> str:
         result: what was found.
         worse: what a gap makes of the proxy's decision: "more" or "less".
     """
-    lower = quantity(result.lower, result.unit, rounding=ROUND_FLOOR)
+    lower = quantity(result.lower, result.unit, rounding=DOWN)
     known = result.witness is not None
     if not math.isfinite(result.upper):
         return (
@@ -41,7 +41,7 @@ def answer(result: Result, worse: str) -> str:
             if known
             else "Not known: neither a costly input nor an upper bound was found."
         )
-    upper = quantity(result.upper, result.unit, rounding=ROUND_CEILING)
+    upper = quantity(result.upper, result.unit, rounding=UP)
     if not known:
         return f"At most {upper} {worse}; no input with a gap was found."
     if result.closed <= CLOSED and result.verdict in (Verdict.CERTIFIED, Verdict.FALSIFIED):
@@ -67,9 +67,9 @@ def conclusion(result: Result) -> str:
             return "The worst case is at least the lower bound; there is no upper bound yet."
         if result.closed <= CLOSED:
             return "The two bounds meet, but something speaks against certifying them: see the notes."
-        apart = f"{number(100 * result.closed, 3)}\u00a0% of the upper one"
+        apart = f"{number(result.closed, 3, UP, 2)}\u00a0% of the upper one"
         if not result.lower > 0:
-            apart = quantity(result.upper - result.lower, result.unit, 3)
+            apart = quantity(result.upper - result.lower, result.unit, 3, UP)
         return f"The worst case lies between the two bounds; they are still {apart} apart."
     if result.termination is Termination.ERROR:
         return "Nothing is certified: the work ran into a defect."
@@ -102,13 +102,13 @@ def sampling(result: Result, gaps: Vector) -> str:
     if gaps.size == 0:
         return "No random inputs were tried."
     largest = max(float(gaps.max()), 0.0)
-    text = f"The largest of {gaps.size:,} random inputs was {quantity(largest, result.unit)}"
+    text = f"The largest of {gaps.size:,} random inputs was {quantity(largest, result.unit, rounding=DOWN)}"
     if largest == 0:
         return f"None of {gaps.size:,} random inputs had a gap." + (
             " Only the search for the worst case found one." if result.lower > 0 else ""
         )
     if result.lower > largest:
-        return f"{text}, {number(result.lower / largest, 2)} times smaller than the worst case that is attained."
+        return f"{text}, {number(result.lower / largest, 2, DOWN)} times smaller than the worst case that is attained."
     return f"{text}, more than the lower bound: the attack found nothing worse."
 
 
@@ -117,7 +117,8 @@ def contradiction(result: Result, gaps: Vector) -> str:
     largest = float(gaps.max(initial=-math.inf))
     if largest <= result.upper or largest <= result.upper + CONTRADICTION * (1 + abs(result.upper)):
         return ""
+    sampled = quantity(largest, result.unit, 8, DOWN)
     return (
-        f"A sampled gap of {quantity(largest, result.unit)} lies above the certified upper bound. One of the two is "
-        "wrong: do not use this result, and report it as a defect."
+        f"A sampled gap of {sampled} lies above the certified upper bound. One of the two is wrong: do not use this "
+        "result, and report it as a defect."
     )

@@ -270,9 +270,10 @@ def _(problem: DcOpf, block: pyo.Block, domain: Domain, latent: Sequence[Value],
     kkt.at_low = pyo.Var(movable, bounds=lambda _, g: (0, reduced[g]))
     kkt.at_high = pyo.Var(movable, bounds=lambda _, g: (0, reduced[g]))
     reach = np.abs(h).sum(0) * price
-    ends = [(cost[g] - reach[g], cost[g] + reach[g]) for g in movable]
-    kkt.balance = pyo.Var(bounds=(min(a for a, _ in ends), max(b for _, b in ends)))
     row, pair = rows(kkt, "rows"), 0
+    if movable:  # Where the dispatch is fixed, its balance has no multiplier.
+        lowest, highest = float((cost - reach)[movable].min()), float((cost + reach)[movable].max())
+        kkt.balance = pyo.Var(bounds=(lowest, highest))
     for g in movable:
         terms = [*(kkt.mu_high[b] for b in high), *(kkt.mu_low[b] for b in low)]
         weights = numbers([*(h[k, g] for k in high.values()), *(-h[k, g] for k in low.values())])

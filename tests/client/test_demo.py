@@ -58,7 +58,7 @@ def test_the_demo_certifies_and_cleans_up(tmp_path: Path) -> None:
     process = demo(tmp_path, str(tmp_path))
     out, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
-    assert "certified: The gap never exceeds 2905" in out
+    assert "certified: The gap never exceeds 2,905" in out
     assert "search" in err
     assert json.loads((tmp_path / "certificate.json").read_text())["claim"]["verdict"] == "certified"
     assert (tmp_path / "report.html").exists()

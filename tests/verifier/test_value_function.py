@@ -10,6 +10,8 @@ import pytest
 from problems.dcopf import DcOpf
 from problems.errors import InputError
 from problems.grid import Grid
+from solvers.highs import HighsSession
+from solvers.session import Solution, Status
 from verifier.value_function import ValueFunction, value_range
 
 VARIANTS = [
@@ -137,3 +139,36 @@ def test_an_input_that_cannot_be_served_has_an_infinite_value(short_of_power: Gr
     assert function.value(domain.box.upper) == np.inf
     # The session survives: the next input is priced as before.
     assert function.value(domain.centre) == pytest.approx(problem.solve(domain.to_input(domain.centre))[0], rel=1e-8)
+
+
+def test_without_time_no_value_is_known_and_the_next_one_is_right(congested: Grid) -> None:
+    problem = DcOpf(congested)
+    domain = problem.domain(0.2)
+    function, late = ValueFunction(problem, domain), ValueFunction(problem, domain, seconds=0.0)
+    points = domain.sample(6, 0)
+    assert function.value(points[0], seconds=0.0) == np.inf
+    assert function.cuts(points, 2, seconds=0.0) == [None] * 6
+    for w in points:
+        assert late.value(w) == pytest.approx(function.value(w), rel=1e-9)
+
+
+def test_a_linear_program_that_is_broken_off_has_no_value(congested: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = DcOpf(congested)
+    domain = problem.domain(0.2)
+    function = ValueFunction(problem, domain)
+    solve, asked = HighsSession.solve, []
+
+    def late(self: HighsSession, *, time_limit: float, **options: object) -> Solution:
+        asked.append(time_limit)
+        return replace(solve(self, **options), status=Status.TIME_LIMIT)
+
+    monkeypatch.setattr(HighsSession, "solve", late)
+    assert function.value(domain.centre, seconds=30.0) == np.inf
+    assert function.cuts(domain.sample(2, 0), seconds=30.0) == [None, None]
+    assert len(asked) == 3
+    assert all(0 < limit <= 30.0 for limit in asked)
+
+
+def test_limits_of_the_value_are_safe_without_time(problem: DcOpf) -> None:
+    domain = problem.domain(0.2)
+    assert value_range(problem, domain, seconds=0.0)[0] <= value_range(problem, domain)[0]
