@@ -1,4 +1,4 @@
-"""One small random instance for each seed: a proxy, its problem, the inputs that count, and how it is to be verified."""
+"""One small random instance for each seed: a proxy, its problem, the inputs that count, and the options."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from benchmarks.soundness.dispatches import draw_dispatch
 from benchmarks.soundness.draw import Rng, chance, pick
 from benchmarks.soundness.knapsacks import draw_knapsack
 from problems.domain import Domain
+from problems.interval import Vector
 from problems.parametric import ParametricProblem
 from proxies.proxy import Proxy
 from verifier.attack import AttackOptions
@@ -21,7 +22,7 @@ from verifier.options import VerifyOptions
 
 # A change of this number changes every instance.
 EDITION = 1
-TIME_LIMIT = 4.0
+TIME_LIMIT = 2.0
 DRAW: Mapping[str, Callable[[Rng], tuple[Proxy, ParametricProblem, Domain, float, tuple[str, ...]]]] = {
     "classification": draw_classifier,
     "dcopf": draw_dispatch,
@@ -113,6 +114,20 @@ def instance(seed: int) -> Instance:
     return Instance(seed, family, proxy, problem, domain, u, options, interrupted, gaps, found, traits)
 
 
+def posed(
+    proxy: Proxy,
+    problem: ParametricProblem,
+    u: float,
+    options: VerifyOptions,
+    starts: Vector | None = None,
+) -> Instance:
+    """Return an instance that was not drawn; brute force also looks at the latent vectors `starts` ((k, n_w))."""
+    domain = problem.domain(u)
+    gaps = gaps_of(proxy, problem, domain, options.measure == "relative")
+    found = search(gaps, 0, starts)
+    return Instance(0, problem.kind, proxy, problem, domain, u, options, None, gaps, found, ())
+
+
 def _options(rng: Rng, family: str, relative: bool, best: float) -> VerifyOptions:
     attack = SMALL_ATTACK if chance(rng, 0.5) else NO_ATTACK
     return VerifyOptions(
@@ -122,7 +137,7 @@ def _options(rng: Rng, family: str, relative: bool, best: float) -> VerifyOption
         time_limit=TIME_LIMIT,
         formulation="bilevel" if family == "dcopf" and chance(rng, 0.2) else "compact",
         style="paper" if chance(rng, 0.25) else "sign",
-        bounds=pick(rng, ("interval", "crown", "crown", "alpha")),
+        bounds=pick(rng, ("interval", "interval", "crown", "crown", "crown", "alpha")),
         rounds=pick(rng, (0, 1, 2)),
         attack=attack,
         split=not chance(rng, 0.15),

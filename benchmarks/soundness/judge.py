@@ -231,7 +231,7 @@ def _of_upper(given: Instance, result: Result) -> list[Violation]:
         x = given.domain.to_input(points[k])
         alone = float(given.gaps.at_inputs(x[None])[0][0])
         exact = _exact(given, x)
-        slack = max(slacks[k], np.finfo(np.float64).tiny)
+        slack = max(slacks[k], abs(alone), np.finfo(np.float64).tiny)
         excess = {"float": (min(alone, gaps[k]) - result.upper) / slack, "exact": (exact - result.upper) / slack}
         above = [way for way, share in excess.items() if share > ROUNDING]
         if not above:
@@ -279,7 +279,7 @@ def _of_witness(given: Instance, result: Result) -> list[Violation]:
         replays[f"a batch of {size}"] = float(gaps.min())
         slack = max(slack, float(slacks.max()))
     replays["exact arithmetic"] = _exact(given, witness.input)
-    slack = max(slack, np.finfo(np.float64).tiny)
+    slack = max(slack, *(abs(gap) for gap in replays.values() if np.isfinite(gap)), np.finfo(np.float64).tiny)
     missing = {way: (result.lower - gap) / slack for way, gap in replays.items()}
     lacking = {way: share for way, share in missing.items() if share > ROUNDING}
     if lacking:

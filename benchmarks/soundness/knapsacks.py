@@ -1,4 +1,4 @@
-"""Random knapsacks: ties, zeros, values of any scale, capacities at every edge; networks that standardise, and others."""
+"""Random knapsacks: ties, zeros, values of any scale, capacities at every edge; networks that standardise or not."""
 
 from __future__ import annotations
 

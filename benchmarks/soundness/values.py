@@ -18,6 +18,9 @@ from problems.parametric import ParametricProblem
 ROUNDING = 1e-12
 # Systems of equations whose condition is worse than this are left to the vertices of others.
 WORST_CONDITION = 1e10
+# Flows are sums of a few numbers of the size of the demand. Their rounding, priced, counts as that of a cost which is
+# this share of that size at the price of an overload: 64 roundings, as a judge allows a share of 1e-9 of a cost.
+FLOW_SHARE = 64 * float(np.finfo(np.float64).eps) / 1e-9
 
 
 class Values(Protocol):
@@ -184,4 +187,4 @@ class Vertices:
         self.kept = None
 
     def sizes(self, y: Vector, costs: Vector, optima: Vector) -> Vector:
-        return np.maximum(np.abs(costs), np.abs(optima))
+        return np.maximum(np.abs(costs), np.abs(optima)) + FLOW_SHARE * self.price * np.abs(y).sum(1)
