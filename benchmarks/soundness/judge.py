@@ -101,7 +101,7 @@ def judge_instance(given: Instance, report: Report | None = None) -> Report:
     began = time.perf_counter()
     try:
         for result in _results(given, report):
-            report.violations += violations(given, result)
+            report.violations += [one for one in violations(given, result) if one not in report.violations]
             report.outcome, report.termination = result.verdict.value, result.termination.value
             report.lower, report.upper, report.notes = result.lower, result.upper, list(result.notes)
             report.reports = [note for note in result.notes if "please report" in note]
@@ -231,7 +231,7 @@ def _of_upper(given: Instance, result: Result) -> list[Violation]:
         x = given.domain.to_input(points[k])
         alone = float(given.gaps.at_inputs(x[None])[0][0])
         exact = _exact(given, x)
-        slack = max(slacks[k], abs(alone), np.finfo(np.float64).tiny)
+        slack = max(slacks[k], *(abs(gap) for gap in (alone, exact) if np.isfinite(gap)), np.finfo(np.float64).tiny)
         excess = {"float": (min(alone, gaps[k]) - result.upper) / slack, "exact": (exact - result.upper) / slack}
         above = [way for way, share in excess.items() if share > ROUNDING]
         if not above:
@@ -240,7 +240,7 @@ def _of_upper(given: Instance, result: Result) -> list[Violation]:
         share = max(excess[way] for way in above)
         detail = f"{alone!r} (exactly {exact!r}) at w = {points[k].tolist()} > {result.upper!r}"
         if kind not in worst or worst[kind].excess < share:
-            worst[kind] = Violation(kind, detail, share)
+            worst[kind] = Violation(kind, detail, float(share))
     return list(worst.values())
 
 
@@ -287,5 +287,5 @@ def _of_witness(given: Instance, result: Result) -> list[Violation]:
         ways += ["exact arithmetic"] if "exact arithmetic" in lacking else []
         told = ", ".join(f"{replays[way]!r} in {way}" for way in lacking)
         kind = f"witness not attained in {' and '.join(ways)}"
-        found.append(Violation(kind, f"{result.lower!r} is claimed, {told}", max(lacking.values())))
+        found.append(Violation(kind, f"{result.lower!r} is claimed, {told}", float(max(lacking.values()))))
     return found
