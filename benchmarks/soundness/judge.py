@@ -178,7 +178,8 @@ def violations(given: Instance, result: Result) -> list[Violation]:
     found = _of_numbers(result)
     if found:
         return found
-    return [*_of_verdict(given, result), *_of_upper(given, result), *_of_witness(given, result)]
+    with np.errstate(over="ignore"):  # Shares of numbers that are next to nothing.
+        return [*_of_verdict(given, result), *_of_upper(given, result), *_of_witness(given, result)]
 
 
 def _of_numbers(result: Result) -> list[Violation]:
