@@ -21,7 +21,7 @@ from torch import Tensor
 
 from problems.domain import Domain
 from problems.errors import DomainError, InputError, InstanceError
-from problems.interval import Interval, Vector
+from problems.interval import Interval, Vector, difference
 from problems.parametric import ParametricProblem
 
 # Features and their limits stay below this: no width, and no product with a usual weight, overflows.
@@ -146,6 +146,11 @@ class Classification(ParametricProblem):
     def objective(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the best score of another class less that of the label ((batch,))."""
         return y[:, self.rivals].amax(-1) - y[:, self.label]
+
+    def objective_range(self, x: Vector, decision: Interval) -> tuple[float, float]:
+        low, _ = difference(decision.lower[self.rivals].max(), decision.upper[self.label])
+        _, high = difference(decision.upper[self.rivals].max(), decision.lower[self.label])
+        return low, high
 
     def infeasibility(self, x: Tensor, y: Tensor) -> Tensor:
         """Return 0 for any finite scores, else infinity ((batch,))."""

@@ -24,6 +24,7 @@ from problems.errors import CaseError, DomainError, InputError
 from problems.grid import Grid
 from problems.interval import Interval, Vector
 from problems.parametric import ParametricProblem
+from solvers.safe_bound import gamma
 
 # Price of a thermal overload, $/MWh: the paper's value.
 OVERLOAD_PRICE = 1500.0
@@ -182,6 +183,21 @@ class DcOpf(ParametricProblem):
         cost = torch.as_tensor(self.grid.cost, dtype=y.dtype, device=y.device)
         constant = float(self.grid.cost_constant.sum())
         return y @ cost + constant + self.overload_cost * self.overloads(x, y).sum(-1)
+
+    def objective_range(self, x: Vector, decision: Interval) -> tuple[float, float]:
+        grid, h, demand = self.grid, self.flow_of_dispatch, x + self.fixed_demand
+        centre, radius = (decision.lower + decision.upper) / 2, decision.width / 2
+        flow, spread = h @ centre - grid.ptdf @ demand, np.abs(h) @ radius
+        size = np.abs(h) @ decision.magnitude + np.abs(grid.ptdf) @ np.abs(demand)
+        spread = spread + gamma(2 * (grid.buses + grid.generators)) * size
+        beyond = np.maximum(flow - self.limit.upper, self.limit.lower - flow)
+        ends = np.stack([grid.cost * decision.lower, grid.cost * decision.upper])
+        paid = [self.overload_cost * np.maximum(beyond + sign * spread, 0.0).sum() for sign in (-1.0, 1.0)]
+        constant = float(grid.cost_constant.sum())
+        low, high = (float(part.sum()) + over + constant for part, over in zip((ends.min(0), ends.max(0)), paid))
+        terms = gamma(grid.generators + flow.size + grid.cost_constant.size + 4)
+        error = terms * (float(np.abs(ends).max(0).sum()) + paid[1] + float(np.abs(grid.cost_constant).sum()))
+        return low - error, high + error
 
     def infeasibility(self, x: Tensor, y: Tensor) -> Tensor:
         low = torch.as_tensor(self.grid.pmin, dtype=y.dtype, device=y.device)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse import csgraph
 from scipy.sparse.linalg import splu
 
 from problems.errors import CaseError
@@ -70,13 +71,20 @@ def check_flows(grid: Grid) -> None:
 
 
 def check_parallel(grid: Grid) -> None:
-    """Raise CaseError where the reactances of parallel branches cancel: the usual case, without a factorisation."""
+    """Raise CaseError where the reactances of parallel branches cancel and no other way joins their buses.
+
+    The usual case of a singular grid, told without a factorisation.
+    """
     ends = np.sort(np.stack([grid.branch_from, grid.branch_to]), axis=0)
     _, pair = np.unique(ends, axis=1, return_inverse=True)
     total, largest = np.bincount(pair, grid.susceptance), np.zeros(pair.max(initial=-1) + 1)
     np.maximum.at(largest, pair, np.abs(grid.susceptance))
     cancelled = np.abs(total) * LARGEST_FACTOR < largest
-    if cancelled.any():
+    if not cancelled.any():
+        return
+    joined = grid.branch_incidence[~cancelled[pair]]
+    islands, _ = csgraph.connected_components(joined.T @ joined, directed=False)
+    if islands > 1:
         raise CaseError(_cancelling(grid, np.where(pair == cancelled.argmax(), np.abs(grid.susceptance), 0.0)))
 
 

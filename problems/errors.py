@@ -21,3 +21,7 @@ class InputError(CertigapError, ValueError):
 
 class SolveTimeoutError(CertigapError, TimeoutError):
     """The seconds for an exact solve are spent, and the optimal value is not known."""
+
+
+class ContradictionError(CertigapError, ArithmeticError):
+    """Two bounds of one value exclude each other: one of them is wrong, or the set they hold on is empty."""

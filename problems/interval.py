@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from problems.errors import ContradictionError
 from solvers.safe_bound import gamma
 
 Vector = NDArray[np.float64]
+# Limits of one quantity that cross by less than this share of them do so by rounding.
+APART = 1e-9
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,25 @@ class Interval:
         return np.maximum(np.abs(self.lower), np.abs(self.upper))
 
     def intersect(self, other: Interval) -> Interval:
-        """Return the common part; where rounding makes the two cross by a hair, the point between them."""
-        lower = np.maximum(self.lower, other.lower)
-        upper = np.minimum(self.upper, other.upper)
-        middle = (lower + upper) / 2
+        """Return the common part; an end that is not a number says nothing.
+
+        Where rounding lets the two cross (see `is_apart`), the point between stands for it.
+
+        Raises:
+            ContradictionError: an entry has no value in both.
+        """
+        if self.is_apart(other):
+            raise ContradictionError("two bounds of one value have nothing in common: please report this")
+        lower = np.fmax(self.lower, other.lower)
+        upper = np.fmin(self.upper, other.upper)
+        middle = lower / 2 + upper / 2
         crossed = lower > upper
         return Interval(np.where(crossed, middle, lower), np.where(crossed, middle, upper))
+
+    def is_apart(self, other: Interval) -> bool:
+        """Whether an entry has no value in both, by more than rounding on the scale of its limits."""
+        lower, upper = np.fmax(self.lower, other.lower), np.fmin(self.upper, other.upper)
+        return bool((lower - upper > APART * np.fmax(np.abs(lower), np.abs(upper))).any())
 
     def contains(self, values: Vector, tolerance: float = 0.0) -> NDArray[np.bool_]:
         """Return for each row of `values` ((..., n)) whether all entries are inside, give or take `tolerance`."""
@@ -60,3 +76,11 @@ def affine_range(coefficients: Vector, box: Interval, constant: float) -> tuple[
         return low, high
     error = gamma(coefficients.size + 2) * (float(np.abs(coefficients) @ box.magnitude) + abs(constant))
     return low - error, high + error
+
+
+def difference(a: float, b: float) -> tuple[float, float]:
+    """Return limits of a - b: the same number twice where it is exact, else the two floats around it."""
+    found = float(a) - float(b)
+    if found + b == a and a - found == b:
+        return found, found
+    return float(np.nextafter(found, -np.inf)), float(np.nextafter(found, np.inf))

@@ -24,6 +24,7 @@ from problems.parametric import ParametricProblem
 from solvers.errors import SolverFailedError
 from solvers.linear_model import LinearModel
 from solvers.registry import open_session
+from solvers.safe_bound import gamma
 from solvers.session import Status
 
 # Items times units of capacity that an exact solve may have to go through: some seconds, and below a gigabyte.
@@ -129,6 +130,11 @@ class Knapsack(ParametricProblem):
     def objective(self, x: Tensor, y: Tensor) -> Tensor:
         """Return minus the total value of the chosen items ((batch,))."""
         return -(x[:, :-1] * y).sum(-1)
+
+    def objective_range(self, x: Vector, decision: Interval) -> tuple[float, float]:
+        ends = np.stack([x[:-1] * decision.lower, x[:-1] * decision.upper])
+        error = gamma(self.items) * float(np.abs(ends).max(axis=0).sum())
+        return -float(ends.max(axis=0).sum()) - error, -float(ends.min(axis=0).sum()) + error
 
     def value_floor(self, x: Tensor) -> Tensor:
         """Return the value of the relaxation in which items can be divided: the best by weight first (Dantzig 1957)."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from problems.domain import Domain
+from problems.interval import Interval, Vector
 
 
 class ParametricProblem(ABC):
@@ -46,6 +47,10 @@ class ParametricProblem(ABC):
     @abstractmethod
     def objective(self, x: Tensor, y: Tensor) -> Tensor:
         """Return c(x, y) ((batch,)) for x (batch, n_x) and y (batch, n_y), differentiable."""
+
+    @abstractmethod
+    def objective_range(self, x: Vector, decision: Interval) -> tuple[float, float]:
+        """Return limits of c(x, y) at one x ((n_x,)) for every y in a box ((n_y,)), rounded outward."""
 
     def pressures(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the terms whose positive part the objective pays ((batch, m)): what an attack drives up first.

@@ -23,6 +23,10 @@ class UnsupportedOperatorsError(ModelFileError):
         self.places = places
 
 
+class NetworkOverflowError(ProxyError, OverflowError):
+    """A layer's values overflow float64, or may, for some input of the set."""
+
+
 class InfeasibleDemandError(CertigapError, ValueError):
     """A demand is outside what the generators can serve."""
 

@@ -75,9 +75,10 @@ class Proxy(nn.Module):
 def latent_layers(proxy: Proxy, domain: Domain) -> list[Layer]:
     """Return layers that compute the same decision from the domain's latent vector w instead of x = T w + t.
 
-    Adjacent affine layers become one (in float64), so that the first one maps w straight to the first
-    pre-activations and correlation between the inputs is kept exactly. Between two sign layers an affine one is moved
-    off its ties (see `off_ties`): a model of signs holds both of them at 0.
+    Adjacent affine layers become one, so that the first one maps w straight to the first pre-activations and
+    correlation between the inputs is kept; it knows how far the layers' own float64 forward pass can be from it
+    (`Affine.rounding`). Between two sign layers an affine one is moved off its ties (see `off_ties`): a model of signs
+    holds both of them at 0.
     """
     matrix = torch.as_tensor(domain.matrix.toarray())
     shift = torch.as_tensor(domain.shift)
@@ -86,7 +87,7 @@ def latent_layers(proxy: Proxy, domain: Domain) -> list[Layer]:
         for layer in proxy.layers:
             last = fused[-1]
             if isinstance(layer, Affine) and isinstance(last, Affine):
-                fused[-1] = Affine(_times(layer, last.matrix), layer(last.bias[None], shift)[0])
+                fused[-1] = layer.after(last)
             elif isinstance(layer, Layer):
                 fused.append(layer.on_latent(matrix, shift))
         for k in range(1, len(fused) - 1):
@@ -99,7 +100,3 @@ def latent_layers(proxy: Proxy, domain: Domain) -> list[Layer]:
 def can_jump(layers: Sequence[Layer]) -> bool:
     """Return whether a decision can jump: then a point of a closed model may be a limit and no witness."""
     return any(layer.jumps for layer in layers)
-
-
-def _times(layer: Affine, matrix: Tensor) -> Tensor:
-    return layer.weight[:, None] * matrix if layer.weight.ndim == 1 else layer.weight @ matrix

@@ -16,6 +16,16 @@ from scipy import sparse
 from solvers.errors import UnsupportedModelError
 from solvers.linear_model import LinearModel, Vector
 
+_LOOSENED = "certigap_loosened"
+
+
+def loosen(row: Any, amount: float) -> None:
+    """Let an equation hold to within `amount`: what rounding may add to a quantity that it defines."""
+    model = row.model()
+    if not hasattr(model, _LOOSENED):
+        setattr(model, _LOOSENED, ComponentMap())
+    getattr(model, _LOOSENED)[row] = float(amount)
+
 
 @dataclass(frozen=True)
 class CompiledModel:
@@ -59,14 +69,16 @@ def compile_model(model: pyo.ConcreteModel) -> CompiledModel:
     matrix = sparse.csr_array(form.A)
     rhs = np.asarray(form.rhs, dtype=np.float64)
     bound_type = np.array([row.bound_type for row in form.rows], dtype=np.int64)
+    loosened = getattr(model, _LOOSENED, {})
+    slack = np.array([loosened.get(row.constraint, 0.0) for row in form.rows], dtype=np.float64)
     columns = list(form.columns)
     bounds = np.array([variable.bounds for variable in columns], dtype=np.float64).reshape(-1, 2)
     return CompiledModel(
         LinearModel(
             cost=sign * np.asarray(form.c.todense(), dtype=np.float64).ravel(),
             matrix=matrix,
-            row_lower=np.where(bound_type <= 0, rhs, -np.inf),
-            row_upper=np.where(bound_type >= 0, rhs, np.inf),
+            row_lower=np.where(bound_type <= 0, rhs - slack, -np.inf),
+            row_upper=np.where(bound_type >= 0, rhs + slack, np.inf),
             column_lower=np.where(np.isnan(bounds[:, 0]), -np.inf, bounds[:, 0]),
             column_upper=np.where(np.isnan(bounds[:, 1]), np.inf, bounds[:, 1]),
             integer=np.array([not variable.is_continuous() for variable in columns], dtype=bool),

@@ -11,6 +11,8 @@ from scipy import sparse
 from solvers.linear_model import LinearModel, Vector
 
 UNIT_ROUNDOFF = float(np.finfo(np.float64).eps) / 2
+# Covers what is lost where products fall below the smallest normal number.
+UNDERFLOW = 1e-300
 
 
 def gamma(terms: int) -> float:
@@ -72,7 +74,8 @@ class SafeBound:
         if not np.isfinite(total):
             return -np.inf
         size = float(np.abs(columns).sum() + np.abs(rows).sum()) + abs(offset)
-        return total - gamma(columns.size + rows.size + 1) * size
+        # Where every term is zero nothing was rounded.
+        return total - gamma(columns.size + rows.size + 1) * size - (UNDERFLOW if size > 0 else 0.0)
 
 
 def safe_lower_bound(model: LinearModel, multipliers: Vector) -> float:

@@ -17,7 +17,7 @@ from scipy import sparse
 
 from solvers.errors import SolverFailedError
 from solvers.linear_model import LinearModel, Vector
-from solvers.safe_bound import gamma
+from solvers.safe_bound import UNDERFLOW, gamma
 
 Exponents = NDArray[np.int64]
 
@@ -26,12 +26,10 @@ Exponents = NDArray[np.int64]
 MODERATE = 10
 # A column whose interval is this much narrower than its distance from zero is counted from its middle instead.
 NARROW = 2.0**-10
-# ... but in units of no less than this share of the distance, which is still above the rounding of the rows.
-FINEST = 2.0**-40
+# ... but in units of no less than this share of the distance, so that rounding stays far below a solver's tolerances.
+FINEST = 2.0**-24
 # Sides of an equation that lie no further apart than this are one side for a solver, which holds rows to 1e-7 at best.
 ONE_SIDE = 1e-12
-# Covers what is lost where a product falls below the smallest number.
-UNDERFLOW = 1e-300
 
 
 @dataclass(frozen=True)

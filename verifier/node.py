@@ -143,6 +143,9 @@ class _Expansion:
         bounds = mark_cutoff(bounds, given.cutoff)
         tightener: Tightener | None = None
         goal = task.goal(self.lower())
+        if bounds.empty:
+            self._take(goal)
+            return self._leave(bounds)
         # Cheap where it suffices: no linear program.
         found = part_bounds(task, [bounds], goal)
         if found is not None:
@@ -266,7 +269,7 @@ class _Expansion:
         pace = Pace()
 
         def on_progress(progress: Progress) -> bool:
-            claim = task.claim(model.gap_of(progress.dual_bound), goal)
+            claim = task.claim(task.trusted(model.gap_of(progress.dual_bound)), goal)
             self._take(claim)
             if self._done or self.budget.spent:
                 return True
@@ -287,7 +290,7 @@ class _Expansion:
             then = "was split instead" if self._can_split(bounds) else "stays open"
             self.outcome.notes.append(f"{self.outcome.solver} stopped without an answer on one part, which {then}")
             return False
-        self._take(task.claim(model.gap_of(solution.dual_bound), goal))
+        self._take(task.claim(task.trusted(model.gap_of(solution.dual_bound)), goal))
         self._clear(bounds, goal, model, solution.x)
         return (lacking and solution.status is Status.OPTIMAL) or (task.relative and self.lower() > before)
 

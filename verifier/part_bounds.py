@@ -35,7 +35,8 @@ def part_bounds(task: Task, parts: Sequence[Bounds], goal: float) -> Vector | No
     hinges = _stack([paid_limits(task.problem, dict(part.intervals)) for part in parts])
     ratio, _ = task.ratio_and_cutoff(goal)
     tangents = Tangents(*map(torch.as_tensor, task.cuts.affine()))
-    found = objective_bounds(layers, LayerBoxes(inputs, inner), hinges, task.terms, tangents, ratio, STEPS)
+    none = torch.zeros(len(parts), dtype=torch.bool)
+    found = objective_bounds(layers, LayerBoxes(inputs, inner, none), hinges, task.terms, tangents, ratio, STEPS)
     return np.asarray(found.numpy())
 
 

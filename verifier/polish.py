@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from encoding.bounds import Bounds
-from problems.interval import Interval, Vector
+from problems.interval import Vector
 from solvers.registry import open_session
 from solvers.session import Session, Solution, Status
 from verifier.attack import Candidate
-from verifier.bounds.over_domain import proxy_bounds
 from verifier.budget import Budget
+from verifier.model_check import limits_at
 from verifier.task import Task
 
 # Integers that are moved alone, those that promise most, before a pattern counts as the best of its neighbours.
@@ -71,7 +71,6 @@ class Polisher:
         self._integers = np.flatnonzero(linear.integer)
         # Most are binaries; a rounded capacity has other limits.
         self._limits = linear.column_lower[self._integers], linear.column_upper[self._integers]
-        self._latent = self.model.latent.columns[self.model.latent.columns >= 0]
         self._lp = open_session(self._solver, linear.relaxed())
         self._milp = open_session(self._solver, linear)
 
@@ -139,19 +138,9 @@ class Polisher:
         return self.model.gap_of(found.objective) if found.status is Status.OPTIMAL else None
 
     def _complete(self, latent: Vector, budget: Budget) -> Solution:
-        """Return the model's best point at a fixed latent vector.
-
-        The proxy's own bounds there leave presolve nothing to find: on 1354 buses 0.3 seconds, without them 24.
-        """
-        bounds = proxy_bounds(self._task.layers, self._task.problem, self._task.part(Interval(latent, latent)))
-        lower, upper = self.model.linear.column_lower.copy(), self.model.linear.column_upper.copy()
-        for target in self.model.targets:
-            known = bounds[target.key]
-            lower[target.columns] = np.maximum(lower[target.columns], known.lower[target.indices])
-            upper[target.columns] = np.minimum(upper[target.columns], known.upper[target.indices])
-        lower[self._latent] = upper[self._latent] = latent[self.model.latent.columns >= 0]
-        everything = np.arange(lower.size)
-        self._milp.set_column_bounds(everything, lower, upper)
+        """Return the model's best point at a fixed latent vector."""
+        everything = np.arange(self.model.linear.columns)
+        self._milp.set_column_bounds(everything, *limits_at(self._task, self.model, latent))
         solution = self._milp.solve(time_limit=min(STEP_SECONDS, budget.left))
         self._milp.set_column_bounds(everything, self.model.linear.column_lower, self.model.linear.column_upper)
         return solution

@@ -6,20 +6,36 @@ import numpy as np
 import torch
 
 from problems.domain import Domain
-from problems.errors import InputError
-from problems.interval import Vector
+from problems.errors import InputError, SolveTimeoutError
+from problems.interval import Interval, Vector, difference
 from problems.parametric import ParametricProblem
+from proxies.layers import Layer
 from proxies.proxy import Proxy
+from verifier.bounds.crown import layer_boxes
+from verifier.bounds.relaxation import Box
 from verifier.result import Witness
 
 # A proxy's decision this far outside its feasible set, per unit, is rounding.
 FEASIBILITY_TOLERANCE = 1e-7
+# An exact solve that takes longer has no value to compare with.
+SOLVE_SECONDS = 60.0
 # The latent box is hit to within rounding of one projection.
 ULPS = 4
 
 
-def replay(proxy: Proxy, problem: ParametricProblem, domain: Domain, latent: Vector) -> Witness:
-    """Return the witness at a latent vector ((n_w,)), after projecting it onto the domain."""
+def replay(
+    proxy: Proxy, problem: ParametricProblem, domain: Domain, latent: Vector, seconds: float = SOLVE_SECONDS
+) -> Witness:
+    """Return the witness at a latent vector ((n_w,)), after projecting it onto the domain.
+
+    Args:
+        proxy, problem, domain, latent: what is replayed, and where.
+        seconds: for the exact solve.
+
+    Raises:
+        InputError: P(x) is infeasible there.
+        SolveTimeoutError: `seconds` did not suffice.
+    """
     w = domain.project(latent)
     x = domain.to_input(w)
     with torch.no_grad():
@@ -27,10 +43,27 @@ def replay(proxy: Proxy, problem: ParametricProblem, domain: Domain, latent: Vec
         decision = proxy(batch)
         cost = float(problem.objective(batch, decision)[0])
         outside = float(problem.infeasibility(batch, decision)[0])
-        _, optimum = problem.solve(x)
+        _, optimum = problem.solve(x, seconds=seconds)
         # The exact solve is primal: pricing its decision ourselves can only make the gap smaller.
         best = float(problem.objective(batch, torch.as_tensor(optimum)[None])[0])
-    return Witness(w, x, decision[0].numpy(), np.asarray(optimum), cost, best, outside)
+        least = problem.objective_range(x, enclosure(proxy, x))[0]
+        most = problem.objective_range(x, Interval(np.asarray(optimum), np.asarray(optimum)))[1]
+    attained, _ = difference(least, most)
+    return Witness(w, x, decision[0].numpy(), np.asarray(optimum), cost, best, outside, attained)
+
+
+def enclosure(proxy: Proxy, x: Vector) -> Interval:
+    """Return limits of the decision at one input ((n_x,)) in every float64 evaluation, in any order of summation.
+
+    At a tie (a sign of 0, two equal scores) they hold all that rounding may make of it.
+
+    Raises:
+        NetworkOverflowError: the network overflows there.
+    """
+    point = torch.as_tensor(x)[None]
+    layers = [layer for layer in proxy.layers if isinstance(layer, Layer)]
+    box = layer_boxes(layers, Box(point, point), "interval").inputs[-1]
+    return Interval(box.lower[0].numpy(), box.upper[0].numpy())
 
 
 def is_sound(witness: Witness, domain: Domain) -> bool:
@@ -40,21 +73,21 @@ def is_sound(witness: Witness, domain: Domain) -> bool:
 
 
 def sound_gap(proxy: Proxy, problem: ParametricProblem, domain: Domain, latent: Vector, relative: bool) -> float:
-    """Return the replayed gap at a latent vector; -inf where the replay does not count."""
+    """Return the gap that is attained at a latent vector; -inf where the replay does not count."""
     try:
         witness = replay(proxy, problem, domain, latent)
-    except InputError:
+    except (InputError, SolveTimeoutError):
         return -np.inf
     if not is_sound(witness, domain):
         return -np.inf
-    return witness.relative_gap if relative else witness.gap
+    return witness.least(relative)
 
 
 def cost_size(problem: ParametricProblem, witness: Witness) -> float:
     """Return the size of the numbers whose difference a witness's gap is: what rounding is a share of."""
     if problem.least_gap < 0:
         # A signed gap is a difference of entries of the decision, and these of others: all of them may be 0.
-        return max(float(np.abs(witness.decision).max()), problem.objective_scale)
+        return float(np.abs(witness.decision).max()) or problem.objective_scale
     return max(abs(witness.proxy_cost), abs(witness.optimal_cost))
 
 

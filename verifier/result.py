@@ -11,6 +11,7 @@ import numpy as np
 from encoding.bounds import Bounds
 from problems.interval import Vector
 from solvers.linear_model import ModelSize
+from solvers.safe_bound import gamma
 from verifier.cut_store import CutStore
 
 
@@ -75,6 +76,8 @@ class Witness:
         optimum: (n_y,) an optimal decision.
         proxy_cost, optimal_cost: c(x, pi(x)) and Phi(x).
         infeasibility: how far pi(x) is outside Y(x).
+        attained: c(x, pi(x)) - Phi(x) is at least this in every float64 evaluation of pi and c at x, in any order of
+            summation; a little below `gap` as a rule, far below where the decision hangs on a tie.
     """
 
     latent: Vector
@@ -84,6 +87,7 @@ class Witness:
     proxy_cost: float
     optimal_cost: float
     infeasibility: float
+    attained: float
 
     @property
     def gap(self) -> float:
@@ -94,6 +98,13 @@ class Witness:
     def relative_gap(self) -> float:
         """gap / |Phi(x)|; NaN where Phi(x) is 0."""
         return self.gap / abs(self.optimal_cost) if self.optimal_cost != 0 else float("nan")
+
+    def least(self, relative: bool) -> float:
+        """`attained`, or its share of |Phi(x)|, rounded downward; NaN where that is 0."""
+        if not relative:
+            return self.attained
+        share = self.attained / abs(self.optimal_cost) if self.optimal_cost != 0 else float("nan")
+        return share - gamma(self.decision.size) * abs(share)
 
 
 @dataclass(frozen=True)
@@ -111,7 +122,8 @@ class Result:
     """The certified interval of the worst-case gap, and everything that a report or certificate tells of it.
 
     Attributes:
-        lower: a gap that was attained and replayed, in `unit`; where none was found, the problem's `least_gap`.
+        lower: what the witness attains in every order of summation, in `unit`; where none was found, the problem's
+            `least_gap`.
         upper: no input has a larger gap; inf where nothing is known.
         unit: of both: the problem's unit, or "1" for a relative gap.
         verdict, termination: what is known, and why it ended.

@@ -23,11 +23,12 @@ from proxies.proxy import Proxy, can_jump, latent_layers
 from verifier.cut_store import CutStore
 from verifier.options import VerifyOptions
 
-# A goal is never below this share of an objective coefficient: a proxy without any gap must close too.
-LEAST_GOAL = 1e-6
-# What a MILP solver's tolerances may be worth, as a share of the scores that a signed gap is a difference of: HiGHS was
-# seen to prove 0 where 1e-5 is attained. Inputs that show how large scores are.
+# What a MILP solver's tolerances may be worth, as a share of the largest objective coefficient, or of the scores that a
+# signed gap is a difference of: HiGHS was seen to prove 0 where 1e-5 is attained, and a bound that is 2.4e-6 too low.
+# Inputs that show how large scores are.
 SLACK, SHOWN = 1e-5, 64
+# A goal is never below this many slacks: a proxy without any gap must close too.
+LEAST_GOAL = 2
 
 
 @dataclass(frozen=True)
@@ -92,22 +93,26 @@ class Task:
     @property
     def least_goal(self) -> float:
         """The gap (where gaps are signed: the difference of two) below which none counts, in the measure's unit."""
-        if self.signed:
-            return 2 * self.slack
-        return LEAST_GOAL if self.relative else LEAST_GOAL * self.problem.objective_scale
+        return LEAST_GOAL * (self.solver_slack / self.least_size if self.relative else self.solver_slack)
 
     @cached_property
     def slack(self) -> float:
         """How far a solver's answer may be off: a gap this close to a threshold is on neither side of it."""
         if self.signed:
-            shown = self.domain.to_input(np.vstack([self.domain.centre[None], self.domain.sample(SHOWN, 0)]))
-            with torch.no_grad():
-                scores = self.proxy(torch.as_tensor(shown)).abs()
-            return SLACK * max(float(scores.max()), self.problem.objective_scale)
+            return self.solver_slack
         threshold = self.options.threshold
-        if threshold is None:
-            return 0.0
-        return min(max(self.least_goal, LEAST_GOAL * threshold), threshold - self.problem.least_gap)
+        return 0.0 if threshold is None else min(self.least_goal, threshold - self.problem.least_gap)
+
+    @cached_property
+    def solver_slack(self) -> float:
+        """How far a MILP solver's bound may be off by its tolerances, in the problem's unit."""
+        if not self.signed:
+            return SLACK * self.problem.objective_scale
+        shown = self.domain.to_input(np.vstack([self.domain.centre[None], self.domain.sample(SHOWN, 0)]))
+        with torch.no_grad():
+            scores = self.proxy(torch.as_tensor(shown)).abs()
+        # Scores that are all 0 have no size of their own.
+        return SLACK * (float(scores.max()) or self.problem.objective_scale)
 
     def ratio_and_cutoff(self, goal: float) -> tuple[float, float | None]:
         """Return Dinkelbach's ratio and the least objective of an input that matters, in the problem's unit."""
@@ -129,6 +134,8 @@ class Task:
     def claim(self, objective: float, goal: float) -> float:
         """Return the gap that no input exceeds, from an upper bound of the objective at the ratio of `goal`.
 
+        A solver's own claim must be given room first, see `trusted`.
+
         Inputs below the cutoff were left out of that bound, so the claim is never below the goal.
         """
         if self.signed:
@@ -136,6 +143,10 @@ class Task:
         if not self.relative:
             return max(objective, goal)
         return goal + max(objective, 0.0) / self.least_size
+
+    def trusted(self, objective: float) -> float:
+        """Return a bound of the objective that a MILP solver claims, raised by what its tolerances may hide."""
+        return objective if self.signed else objective + self.solver_slack
 
     def part(self, box: Interval) -> Domain:
         """Return the domain cut down to a latent box."""

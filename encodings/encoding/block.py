@@ -11,7 +11,7 @@ import pyomo.environ as pyo
 from numpy.typing import NDArray
 from pyomo.core.expr.numeric_expr import LinearExpression
 
-from problems.interval import Interval, Vector
+from problems.interval import Interval, Vector, difference
 
 # A value in an encoding: a Pyomo variable, or a number where the bounds leave only one.
 Value = Any
@@ -99,6 +99,11 @@ def rows(block: pyo.Block, name: str) -> pyo.ConstraintList:
     """Add and return an empty list of rows."""
     block.add_component(name, pyo.ConstraintList())
     return block.component(name)
+
+
+def reach(a: float, b: float) -> float:
+    """Return a - b, rounded upward where it is not exact: a coefficient that must be large enough."""
+    return difference(float(a), float(b))[1]
 
 
 def numbers(values: Sequence[float]) -> Vector:

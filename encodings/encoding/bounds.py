@@ -8,6 +8,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from problems.interval import Interval
+from solvers.errors import CertigapError
+
+
+class BoundsError(CertigapError, ArithmeticError):
+    """Bounds that cannot be used."""
 
 
 def input_key(layer: int) -> str:
@@ -28,10 +33,12 @@ class Bounds:
         intervals: the intervals; input[0] is the latent box on which they hold, and input[k] for k = number of layers
             bounds the decision.
         cutoff: if not None, they hold only where the gap is at least this, in the problem's unit.
+        empty: two bounds of one quantity have no value in common: no input is in the box (and reaches the cutoff).
     """
 
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     cutoff: float | None = None
+    empty: bool = False
 
     @property
     def box(self) -> Interval:
@@ -45,10 +52,17 @@ class Bounds:
         return key in self.intervals
 
     def tightened(self, key: str, interval: Interval) -> Bounds:
-        """Return these bounds with `key` intersected with `interval`."""
+        """Return these bounds with `key` intersected with `interval`; marked as empty where the two are apart.
+
+        Raises:
+            BoundsError: a limit is not a number.
+        """
         old = self.intervals.get(key)
-        new = interval if old is None else old.intersect(interval)
-        return replace(self, intervals={**self.intervals, key: new})
+        apart = old is not None and old.is_apart(interval)
+        new = interval if old is None else old if apart else old.intersect(interval)
+        if np.isnan(new.lower).any() or np.isnan(new.upper).any():
+            raise BoundsError(f"a bound of {key} is not a number: the network's values overflow; scale its weights")
+        return replace(self, intervals={**self.intervals, key: new}, empty=self.empty or apart)
 
 
 def to_plain(bounds: Bounds) -> dict[str, dict[str, list[float]]]:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pyomo.environ as pyo
 
-from encoding.block import Entry, Value, add_binaries, add_columns, is_number, linear, rows
+from encoding.block import Entry, Value, add_binaries, add_columns, is_number, linear, reach, rows
 from encoding.bounds import Bounds
 from encoding.problem import (
     Decision,
@@ -70,7 +70,7 @@ def _(
     best = add_binaries(block, "best", able if len(able) > 1 else [])
     for k, value in leads.items():
         row.add(margin >= value)
-        row.add(margin <= value + (most - float(lead.lower[k])) * (1 - best[k]) if best else margin <= value)
+        row.add(margin <= value + reach(most, lead.lower[k]) * (1 - best[k]) if best else margin <= value)
     if best:
         row.add(sum(best.values()) == 1)
     # A lower limit only serves to leave out rivals, which an upper one below all of them does as well.

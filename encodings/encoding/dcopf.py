@@ -31,10 +31,10 @@ from problems.dcopf import DcOpf
 from problems.domain import Domain
 from problems.interval import Interval, Vector
 from solvers.errors import UnsupportedModelError
+from solvers.pyomo_bridge import loosen
+from solvers.safe_bound import UNDERFLOW, gamma
 
 FLOW = "flow"
-# Flow bounds are sums of some thousand products of size <= 1e3: this share of their size covers rounding.
-ROUNDING = 1e-11
 # A branch limit is missed when a flow exceeds it by this much, per unit: ten times what solvers overlook.
 VIOLATED = 1e-5
 
@@ -66,16 +66,19 @@ def flow_bounds(problem: DcOpf, domain: Domain, dispatch: Interval) -> Interval:
         best_w = np.maximum(w * box.lower, w * box.upper).sum(1)
         return best_p + best_w + mu * offset + sign * constant
 
+    # What the sums in `upper` lose: each is of the size of the flow's own terms, or of mu times those of the balance.
+    balance = dispatch.magnitude.sum() + np.abs(demand) @ box.magnitude + abs(offset)
     size = np.abs(h) @ dispatch.magnitude + np.abs(ptdf_load) @ box.magnitude + np.abs(constant)
-    size = size + np.abs(h).max(initial=0.0) * (np.abs(demand) @ box.magnitude + abs(offset))
-    highest = []
+    terms = gamma(2 * (len(dispatch) + len(box)) + 8)
+    highest, error = [], quantity.error + UNDERFLOW
     for sign in (1.0, -1.0):
         moving = demand != 0
         kinks = np.hstack([sign * h, sign * ptdf_load[:, moving] / demand[moving]])
         growth = np.concatenate([dispatch.width, np.abs(demand[moving]) * box.width[moving]])
         least_demand = np.minimum(demand * box.lower, demand * box.upper).sum() + offset
-        highest.append(upper(sign, _minimiser(kinks, growth, least_demand - dispatch.upper.sum())))
-    return Interval(-highest[1] - ROUNDING * size, highest[0] + ROUNDING * size)
+        mu = _minimiser(kinks, growth, least_demand - dispatch.upper.sum())
+        highest.append(upper(sign, mu) + error + terms * (size + np.abs(mu) * balance))
+    return Interval(-highest[1], highest[0])
 
 
 def _minimiser(kinks: Vector, growth: Vector, slope: float) -> Vector:
@@ -97,7 +100,12 @@ def _minimiser(kinks: Vector, growth: Vector, slope: float) -> Vector:
 def _(problem: DcOpf, domain: Domain) -> dict[str, LinearQuantity]:
     ptdf = problem.grid.ptdf
     constant = problem.flow_of_nothing - ptdf @ domain.shift
-    return {FLOW: LinearQuantity(problem.flow_of_dispatch, -np.asarray(ptdf @ domain.matrix), constant)}
+    of_dispatch, of_latent = problem.flow_of_dispatch, -np.asarray(ptdf @ domain.matrix)
+    demand = np.abs(domain.matrix) @ domain.box.magnitude + np.abs(domain.shift) + np.abs(problem.fixed_demand)
+    dispatch = Interval(problem.grid.pmin, problem.grid.pmax).magnitude
+    terms = gamma(2 * (problem.input_size + problem.decision_size + domain.size))
+    rounding = terms * (np.abs(of_dispatch) @ dispatch + np.abs(ptdf) @ demand) + UNDERFLOW
+    return {FLOW: LinearQuantity(of_dispatch, of_latent, constant, rounding)}
 
 
 @quantity_bounds.register
@@ -110,6 +118,7 @@ def _(problem: DcOpf, domain: Domain) -> ObjectiveTerms:
     flow = linear_quantities(problem, domain)[FLOW]
     high, low = _limited(problem)
     zeros = np.zeros(domain.size)
+    error = flow.error + gamma(1) * (np.abs(flow.constant) + _finite_size(problem.limit))
     base = LinearQuantity(problem.grid.cost[None], zeros[None], np.array([problem.grid.cost_constant.sum()]))
     paid = LinearQuantity(
         np.vstack([flow.of_decision[high], -flow.of_decision[low]]),
@@ -117,6 +126,7 @@ def _(problem: DcOpf, domain: Domain) -> ObjectiveTerms:
         np.concatenate(
             [flow.constant[high] - problem.limit.upper[high], problem.limit.lower[low] - flow.constant[low]]
         ),
+        np.concatenate([error[high], error[low]]),
     )
     return ObjectiveTerms(base, paid, np.full(len(paid.constant), problem.overload_cost))
 
@@ -134,6 +144,12 @@ def _(problem: DcOpf, quantities: dict[str, Interval]) -> Interval:
 def _limited(problem: DcOpf) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the branches with an upper, and those with a lower limit."""
     return np.flatnonzero(np.isfinite(problem.limit.upper)), np.flatnonzero(np.isfinite(problem.limit.lower))
+
+
+def _finite_size(limit: Interval) -> Vector:
+    """Return the largest absolute value of the finite limits of each branch, 0 where there are none."""
+    lower, upper = (np.where(np.isfinite(side), np.abs(side), 0.0) for side in (limit.lower, limit.upper))
+    return np.maximum(lower, upper)
 
 
 def candidates(limit: Interval, flow: Interval) -> NDArray[np.int64]:
@@ -216,7 +232,7 @@ def _(
     terms: list[Value] = []
     for name, sign, bound in (("high", 1.0, limit.upper), ("low", -1.0, limit.lower)):
         ends = np.stack([sign * (flow.lower - bound), sign * (flow.upper - bound)])
-        beyond = Interval(ends.min(0), ends.max(0))
+        beyond = Interval(np.nextafter(ends.min(0), -np.inf), np.nextafter(ends.max(0), np.inf))
         acting = [k for k, branch in enumerate(branches) if beyond.upper[branch] > 0]
         which = [branches[k] for k in acting]
         e = pyo.Var(which, bounds={b: (max(0.0, beyond.lower[b]), beyond.upper[b]) for b in which})
@@ -233,9 +249,10 @@ def _(
             over.add(e[b] <= excess - float(beyond.lower[b]) * (1 - active[b]))
             over.add(e[b] <= float(beyond.upper[b]) * active[b])
         terms += [e[b] for b in which]
-    for value, expression in zip(f, _flow_expressions(problem, domain, branches, latent, decision)):
-        if not is_number(value):
-            equal.add(value == expression)
+    error = linear_quantities(problem, domain)[FLOW].error[branches].tolist()
+    for k, expression in enumerate(_flow_expressions(problem, domain, branches, latent, decision)):
+        if not is_number(f[k]):
+            loosen(equal.add(f[k] == expression), error[k])
     cost = linear(
         np.concatenate([problem.grid.cost, np.full(len(terms), problem.overload_cost)]) / scale,
         [*decision, *terms],

@@ -12,12 +12,14 @@ from typing import Any, Literal
 
 import numpy as np
 import pyomo.environ as pyo
+import torch
 from numpy.typing import NDArray
 
-from encoding.block import Encoded, Entry, Value, add_binaries, add_columns, is_number, linear, rows
+from encoding.block import Encoded, Entry, Value, add_binaries, add_columns, is_number, linear, reach, rows
 from encoding.bounds import Bounds, inner_key, input_key
-from problems.interval import Interval, Vector
+from problems.interval import Interval, Vector, difference
 from proxies.layers import Affine, Clamp, Hypersimplex, Layer, Relu
+from solvers.pyomo_bridge import loosen
 
 Style = Literal["sign", "paper"]
 
@@ -60,9 +62,10 @@ def _(
     weight, bias = layer.matrix.detach().numpy(), layer.bias.detach().numpy()
     outputs = add_columns(block, "z", bounds["output"])
     equal = rows(block, "affine")
+    error = layer.rounding(torch.as_tensor(bounds["input"].magnitude)).tolist()
     for i, value in enumerate(outputs):
         if not is_number(value):
-            equal.add(value == linear(weight[i], inputs, float(bias[i])))
+            loosen(equal.add(value == linear(weight[i], inputs, float(bias[i]))), error[i])
     return Encoded(outputs)
 
 
@@ -108,7 +111,7 @@ def _(
     limits = Interval(layer.lower.numpy(), layer.upper.numpy())
     z = bounds["input"]
     outputs = clamp_rows(block, "clamp", inputs, z, limits, style)
-    cut = [i for i in range(len(z)) if _may_cut(z, limits, i) and not is_number(inputs[i])]
+    cut = [i for i in np.flatnonzero(~stable_units(layer, z)).tolist() if not is_number(inputs[i])]
     low, high = limits.lower.tolist(), limits.upper.tolist()
     return Encoded(outputs, {"input": [Entry(i, inputs[i], low[i], high[i]) for i in cut]})
 
@@ -137,12 +140,14 @@ def clamp_rows(
         outputs[i] = p[i]
         a, b = at_low.get(i, 0), at_high.get(i, 0)
         floor, ceiling = max(lo[i], l[i]), min(hi[i], u[i])
-        limit.add(p[i] <= inputs[i] + (lo[i] - l[i]) * a if i in at_low else p[i] <= inputs[i])
-        limit.add(p[i] >= inputs[i] - (u[i] - hi[i]) * b if i in at_high else p[i] >= inputs[i])
+        # At a limit the row must come down to it: rounded the other way.
+        below, above = difference(ceiling, lo[i])[0], difference(hi[i], floor)[0]
+        limit.add(p[i] <= inputs[i] + reach(lo[i], l[i]) * a if i in at_low else p[i] <= inputs[i])
+        limit.add(p[i] >= inputs[i] - reach(u[i], hi[i]) * b if i in at_high else p[i] >= inputs[i])
         if i in at_low:
-            limit.add(p[i] <= ceiling - (ceiling - lo[i]) * a)
+            limit.add(p[i] <= ceiling - below * a)
         if i in at_high:
-            limit.add(p[i] >= floor + (hi[i] - floor) * b)
+            limit.add(p[i] >= floor + above * b)
         if i in at_low and i in at_high:
             limit.add(a + b <= 1)
     return outputs
@@ -204,33 +209,46 @@ def _(
     limits = Interval(layer.lower.numpy(), layer.upper.numpy())
     shift_range = bounds["inner"]
     shift = add_columns(block, "shift", shift_range)[0]
+    rounding = float(layer.rounding(torch.as_tensor(bounds["source"].magnitude)))
     if style == "paper":
-        outputs = _hypersimplex_paper(block, inputs, bounds["input"], limits, shift, shift_range)
+        outputs = _hypersimplex_paper(block, inputs, bounds["input"], limits, shift, shift_range, rounding)
     else:
-        outputs = _hypersimplex_sign(block, inputs, bounds, limits, shift)
+        outputs = _hypersimplex_sign(block, inputs, bounds, limits, shift, rounding)
     demand = linear(layer.demand_weight.numpy(), source, float(layer.demand_constant))
     total = linear(np.ones(len(outputs)), outputs)
     if not (is_number(total) and is_number(demand)):
         block.balance = pyo.Constraint(expr=total == demand)
+        loosen(block.balance, rounding)
     output = [Entry(i, value) for i, value in enumerate(outputs) if not is_number(value)]
     return Encoded(outputs, {"inner": [] if is_number(shift) else [Entry(0, shift)], "output": output})
 
 
 def _hypersimplex_paper(
-    block: pyo.Block, inputs: Sequence[Value], before: Interval, limits: Interval, shift: Value, range_: Interval
+    block: pyo.Block,
+    inputs: Sequence[Value],
+    before: Interval,
+    limits: Interval,
+    shift: Value,
+    range_: Interval,
+    rounding: float,
 ) -> list[Value]:
     """Eq. (13a): a second clamp, of input + shift."""
-    moved = Interval(before.lower + range_.lower[0], before.upper + range_.upper[0])
+    moved = Interval(before.lower + range_.lower[0] - rounding, before.upper + range_.upper[0] + rounding)
     sums = add_columns(block, "moved", moved)
     equal = rows(block, "move")
     for i, value in enumerate(sums):
         if not is_number(value):
-            equal.add(value == inputs[i] + shift)
+            loosen(equal.add(value == inputs[i] + shift), rounding)
     return clamp_rows(block, "clamp", sums, moved, limits, "paper")
 
 
 def _hypersimplex_sign(
-    block: pyo.Block, inputs: Sequence[Value], bounds: Mapping[str, Interval], limits: Interval, shift: Value
+    block: pyo.Block,
+    inputs: Sequence[Value],
+    bounds: Mapping[str, Interval],
+    limits: Interval,
+    shift: Value,
+    rounding: float,
 ) -> list[Value]:
     """Sign form: the inputs are inside the limits, so a positive shift can only meet upper ones, a negative lower ones.
 
@@ -243,8 +261,8 @@ def _hypersimplex_sign(
     ceiling = np.minimum(limits.upper, after.upper)
     outputs = add_columns(block, "p", Interval(floor, np.maximum(floor, ceiling)))
     # The largest excess of each generator; none where the limit cannot be met.
-    up = np.where((most > 0) & (after.upper >= limits.upper), before.upper + most - limits.upper, 0.0)
-    down = np.where((least < 0) & (after.lower <= limits.lower), limits.lower - before.lower - least, 0.0)
+    up = np.where((most > 0) & (after.upper >= limits.upper), before.upper + most - limits.upper + rounding, 0.0)
+    down = np.where((least < 0) & (after.lower <= limits.lower), limits.lower - before.lower - least + rounding, 0.0)
     movable = [i for i in range(len(before)) if lo[i] < hi[i]]
     can_up = [i for i in movable if up[i] > 0]
     can_down = [i for i in movable if down[i] > 0]
@@ -270,15 +288,15 @@ def _hypersimplex_sign(
             moved = moved - excess_up[i]
             row.add(excess_up[i] <= float(up[i]) * held[i])
             row.add(excess_up[i] <= raised)
-            row.add(outputs[i] >= hi[i] - (hi[i] - float(floor[i])) * (1 - held[i] + (1 - positive)))
+            row.add(outputs[i] >= hi[i] - reach(hi[i], floor[i]) * (1 - held[i] + (1 - positive)))
         if i in can_down:
             moved = moved + excess_down[i]
             row.add(excess_down[i] <= float(down[i]) * held[i])
             row.add(excess_down[i] <= lowered)
-            row.add(outputs[i] <= lo[i] + (float(ceiling[i]) - lo[i]) * (1 - held[i] + positive))
+            row.add(outputs[i] <= lo[i] + reach(ceiling[i], lo[i]) * (1 - held[i] + positive))
         expression = outputs[i] - moved
         if not is_number(expression):
-            row.add(expression == 0)
+            loosen(row.add(expression == 0), rounding)
     return outputs
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
 
 from encoding.block import Entry, Value
@@ -96,11 +97,19 @@ class LinearQuantity:
         of_decision: (m, n_y).
         of_latent: (m, n_w).
         constant: (m,).
+        rounding: (m,) how far the quantity can be from what the problem's own functions give, in float64 and in any
+            order of summation; None where the coefficients are exact.
     """
 
     of_decision: Vector
     of_latent: Vector
     constant: Vector
+    rounding: Vector | None = None
+
+    @property
+    def error(self) -> Vector:
+        """(m,) `rounding`, or zeros."""
+        return np.zeros(len(self.constant)) if self.rounding is None else self.rounding
 
 
 @singledispatch

@@ -24,6 +24,7 @@ from encoding.block import (
     add_columns,
     is_number,
     linear,
+    reach,
     rows,
     transitive_reduction,
 )
@@ -145,9 +146,9 @@ def _threshold(block: pyo.Block, items: _Items, y: Sequence[Value]) -> None:
         if all_may_fit:
             _add(row, y[i] + stops - 1)
         if lower[i] < t_high:
-            _add(row, score - t + (t_high - float(lower[i])) * (1 - y[i] - mine))
+            _add(row, score - t + reach(t_high, lower[i]) * (1 - y[i] - mine))
         if upper[i] > t_low:
-            _add(row, t - score + (float(upper[i]) - t_low) * y[i])
+            _add(row, t - score + reach(upper[i], t_low) * y[i])
         if margin > 0:
             _add(row, score - t - margin + (t_high - float(lower[i]) + margin) * (1 - y[i]))
             _add(row, t - score - margin + (float(upper[i]) - t_low + margin) * (y[i] + mine))
@@ -197,8 +198,8 @@ def _pairs(block: pyo.Block, items: _Items, y: Sequence[Value]) -> None:
     for a, b in open_pairs:
         first = block.earlier[a, b]  # 1: a precedes b
         difference = items.scores[a] - items.scores[b]
-        _add(row, difference - margin + (float(upper[b] - lower[a]) + margin) * (1 - first))
-        _add(row, -difference - margin + (float(upper[a] - lower[b]) + margin) * first)
+        _add(row, difference - margin + (reach(upper[b], lower[a]) + margin) * (1 - first))
+        _add(row, -difference - margin + (reach(upper[a], lower[b]) + margin) * first)
         order[a, b], order[b, a] = first, 1 - first
     block.both = pyo.Var(list(order), bounds=(0, 1))
     for i in range(items.count):
@@ -241,8 +242,8 @@ def _permutation(block: pyo.Block, items: _Items, y: Sequence[Value], skip: bool
         row.add(sum(block.both[j, i] for i in everyone) == y[j])
         for i, score in enumerate(items.scores):
             away = 1 - block.place[i, j]
-            _add(row, ranked[j] - score + float(upper[i] - low[j]) * away if upper[i] > low[j] else 0.0)
-            _add(row, score - ranked[j] + float(high[j] - lower[i]) * away if high[j] > lower[i] else 0.0)
+            _add(row, ranked[j] - score + reach(upper[i], low[j]) * away if upper[i] > low[j] else 0.0)
+            _add(row, score - ranked[j] + reach(high[j], lower[i]) * away if high[j] > lower[i] else 0.0)
             row.add(block.both[i, j] <= block.place[i, j])
         here = sum(float(weights[i]) * block.place[i, j] for i in everyone)
         taken_here = sum(float(weights[i]) * block.both[i, j] for i in everyone)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from proxies.errors import InfeasibleDemandError, ProxyError
 from proxies.layers.layer import Layer
+from solvers.safe_bound import gamma
 
 # A demand this far outside the limits, relative to them, is rounding and is moved onto the limit.
 DEMAND_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
@@ -46,6 +47,16 @@ class Hypersimplex(Layer):
     def on_latent(self, matrix: Tensor, shift: Tensor) -> Hypersimplex:
         weight, constant = self.demand_weight @ matrix, self.demand_weight @ shift + self.demand_constant
         return Hypersimplex(self.lower, self.upper, weight, constant)
+
+    def rounding(self, magnitude: Tensor) -> Tensor:
+        """Return how far shift and outputs can be from the exact ones in float64 ((...)), in any order of summation.
+
+        Args:
+            magnitude: (..., n_x) the largest absolute values of x.
+        """
+        demand = magnitude @ self.demand_weight.to(magnitude).abs() + self.demand_constant.to(magnitude).abs()
+        limits = self.lower.abs().sum() + self.upper.abs().sum()
+        return gamma(4 * self.lower.numel() + self.demand_weight.numel()) * (limits.to(magnitude) + demand)
 
     def output_size(self, input_size: int) -> int:
         if input_size != self.lower.numel():

@@ -72,7 +72,7 @@ def known(layer: Layer, inputs: Interval, source: Interval) -> dict[str, Interva
     """The interval rules' bounds of one layer."""
     boxes = [Box(torch.as_tensor(i.lower)[None], torch.as_tensor(i.upper)[None]) for i in (inputs, source)]
     out, inner = propagate(layer, *boxes), inner_box(layer, *boxes)
-    found = {"input": inputs, "output": Interval(out.lower[0].numpy(), out.upper[0].numpy())}
+    found = {"input": inputs, "output": Interval(out.lower[0].numpy(), out.upper[0].numpy()), "source": source}
     if inner is not None:
         found["inner"] = Interval(inner.lower[0].numpy(), inner.upper[0].numpy())
     return found

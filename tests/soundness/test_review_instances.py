@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -25,8 +26,10 @@ from solvers.errors import CertigapError, SolverLimitError, SolverUnavailableErr
 from solvers.linear_model import EMPTY_MODEL
 from solvers.registry import open_session
 from tests.soundness.posed import ALONE, USUAL, affine, ask, asks_for_a_report, classifier, knapsack, standardised
-from verifier.certificate import make_certificate
-from verifier.checker import Standing, check_certificate
+from verifier.certificate import make_certificate, to_json
+from verifier.certificate_schema import parse_certificate
+from verifier.checker import CheckOptions, Outcome, check_certificate
+from verifier.checks.finding import Standing
 from verifier.frontier import Frontier
 from verifier.result import Result, Termination, Verdict
 from verifier.verify import verify
@@ -343,8 +346,10 @@ def test_an_honest_certificate_of_a_dispatch_passes_its_own_check(seed: int) -> 
     assert drawn.family == "dcopf"
     _, result = ask((drawn.proxy, drawn.problem), drawn.u, ALONE)
     certificate = make_certificate(result, drawn.proxy, drawn.problem, drawn.domain, drawn.u, ALONE)
-    findings = check_certificate(certificate, drawn.proxy, drawn.problem, drawn.domain, samples=100)
-    assert not [finding for finding in findings if finding.standing is Standing.FAILS]
+    options = CheckOptions(samples=100, attack_seconds=1.0)
+    found = check_certificate(parse_certificate(json.loads(to_json(certificate))), drawn.proxy, drawn.problem, options)
+    assert not [finding for finding in found.findings if finding.standing is Standing.FAILS]
+    assert found.outcome is Outcome.CONSISTENT
 
 
 def tied(seed: int) -> Parts:

@@ -219,7 +219,8 @@ def test_a_proxy_without_a_gap_closes_although_a_solver_rounds(monkeypatch: pyte
     proxy, domain = random_proxy(problem, 0, "skip"), problem.domain(0.1)
     result = verify(proxy, problem, domain, replace(QUICK, use_cutoff=False, time_limit=10.0))
     assert result.termination is Termination.OPTIMAL
-    assert 0 == result.lower <= result.upper <= 1e-4
+    # What a solver's tolerances may hide, twice: a share of the largest value.
+    assert 0 == result.lower <= result.upper <= 2.1e-5 * 9
 
 
 def test_a_relative_gap_where_the_least_capacity_just_suffices() -> None:

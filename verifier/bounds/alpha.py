@@ -29,7 +29,7 @@ def alpha_boxes(layers: Sequence[Layer], known: LayerBoxes, steps: int = STEPS) 
         known: valid bounds, as CROWN gives them; their device is used.
         steps: of the optimiser, a layer.
     """
-    known = LayerBoxes(list(known.inputs), list(known.inner))
+    known = LayerBoxes(list(known.inputs), list(known.inner), known.empty)
     for k, layer in enumerate(layers):
         if k > 0 and isinstance(layer, (Affine, Hypersimplex)):
             out = known.inputs[k + 1]

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from encoding.bounds import inner_key, input_key
 from problems.interval import Interval
+from proxies.errors import NetworkOverflowError
 from proxies.layers import Affine, Hypersimplex, Layer, SortRepair
 from proxies.layers.sort_repair import pairs
-from solvers.safe_bound import gamma
+from solvers.safe_bound import UNDERFLOW, gamma
 from verifier.bounds.relaxation import Box, inner_box, propagate, relax
 
 # Quantities that are bounded together: each holds a row of coefficients of the latent vector.
@@ -25,10 +26,16 @@ ROWS = 8192
 
 @dataclass(frozen=True)
 class LayerBoxes:
-    """Limits of every layer's inputs (the last: of the outputs) and inner quantity, for a batch of latent boxes."""
+    """Limits of every layer's inputs (the last: of the outputs) and inner quantity, for a batch of latent boxes.
+
+    Attributes:
+        inputs, inner: the limits.
+        empty: (batch,) where two limits of one value have nothing in common: no input is there.
+    """
 
     inputs: list[Box]
     inner: list[Box | None]
+    empty: Tensor
 
     @property
     def source(self) -> Box:
@@ -60,22 +67,44 @@ def layer_boxes(
         method: "interval" only, or intersected with "crown".
         given: bounds known beforehand, by the names of `Bounds`; each layer starts from the tighter ones.
         enough: asked between two batches of score differences; True leaves the rest of them as they are.
+
+    Raises:
+        NetworkOverflowError: a layer's values may overflow float64.
     """
     given = given or {}
-    known = LayerBoxes([source], [])
+    known = LayerBoxes([source], [], torch.zeros(len(source.lower), dtype=torch.bool, device=source.lower.device))
+
+    def common(box: Box, other: Box | None) -> Box:
+        if other is None:
+            return box
+        known.empty.logical_or_(box.is_apart(other))
+        return box.intersect(other)
+
     for k, layer in enumerate(layers):
         inner = inner_box(layer, known.inputs[k], source)
         if inner is not None:
-            inner = _within(inner, given.get(inner_key(k)))
+            inner = common(inner, _given(given, inner_key(k), inner))
             if method == "crown" and isinstance(layer, SortRepair):
                 inner = _differences(layers[:k], known, inner, layer.weights.numel(), enough)
         known.inner.append(inner)
-        out = _within(propagate(layer, known.inputs[k], source, inner), given.get(input_key(k + 1)))
+        out = propagate(layer, known.inputs[k], source, inner)
+        _check_finite(layer, k, out)
+        out = common(out, _given(given, input_key(k + 1), out))
         if method == "crown" and k > 0 and isinstance(layer, (Affine, Hypersimplex)):
             eye = torch.eye(out.lower.shape[1], dtype=out.lower.dtype, device=out.lower.device)
-            out = out.intersect(quantity_box(layers[: k + 1], known, out, eye, None, None))
+            out = common(out, quantity_box(layers[: k + 1], known, out, eye, None, None))
         known.inputs.append(out)
     return known
+
+
+def _check_finite(layer: Layer, k: int, out: Box) -> None:
+    if bool((out.lower.isfinite() & out.upper.isfinite()).all()):
+        return
+    wrong = (~(out.lower.isfinite() & out.upper.isfinite())).any(0).nonzero()[0].item()
+    raise NetworkOverflowError(
+        f"output {wrong} of layer {k} ({type(layer).__name__}, counted from the input) may overflow float64 for some "
+        "input of the set; scale the network's weights or take a smaller set"
+    )
 
 
 def _differences(layers: Sequence[Layer], known: LayerBoxes, found: Box, count: int, enough: Callable[[], bool]) -> Box:
@@ -146,7 +175,8 @@ def lower_bound(
             form = _through_affine(layer, box, form)
             continue
         if isinstance(layer, Hypersimplex):
-            form = _without_balance(layer, out if k == len(layers) - 1 else known.inputs[k + 1], form)
+            after = out if k == len(layers) - 1 else known.inputs[k + 1]
+            form = _without_balance(layer, after, known.source, form)
         slope = None if slopes is None else slopes.get(k)
         form = _through_lines(layer, box, known.inner[k], slope, form)
         if limits is not None and k in limits:
@@ -154,14 +184,15 @@ def lower_bound(
     source = known.source
     total = form.of_values + form.of_latent
     least = torch.minimum(total * source.lower[:, None], total * source.upper[:, None])
-    size = least.abs().sum(-1) + form.constant.abs()
-    return least.sum(-1) + form.constant - form.error - gamma(total.shape[-1] + 4) * size
+    size = (total.abs() @ source.magnitude[:, :, None])[..., 0] + form.constant.abs()
+    error = form.error + gamma(total.shape[-1] + 4) * size + UNDERFLOW
+    # A form that overflows says nothing.
+    return (least.sum(-1) + form.constant - error).nan_to_num(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
 
 
 def _through_affine(layer: Affine, box: Box, form: LinearForm) -> LinearForm:
     weight, bias = layer.matrix.detach().to(box.lower), layer.bias.detach().to(box.lower)
-    reach = box.magnitude @ weight.abs().T + bias.abs()
-    error = gamma(sum(weight.shape)) * torch.einsum("bmn,bn->bm", form.of_values.abs(), reach)
+    error = torch.einsum("bmn,bn->bm", form.of_values.abs(), layer.rounding(box.magnitude, more=weight.shape[0]))
     return LinearForm(
         form.of_values @ weight, form.of_latent, form.constant + form.of_values @ bias, form.error + error
     )
@@ -174,7 +205,7 @@ def _through_lines(layer: Layer, box: Box, inner: Box | None, slope: Tensor | No
     cuts = torch.einsum("bmn,bn->bm", up, lines.low_cut) + torch.einsum("bmn,bn->bm", down, lines.high_cut)
     # A line's cut is computed from the ends of the box: its rounding is relative to their size, and so is a slope's.
     steep = torch.maximum(lines.low_slope, lines.high_slope).clamp(min=1.0)
-    reach = 8 * (steep * box.magnitude + lines.low_cut.abs() + lines.high_cut.abs())
+    reach = 8 * (steep * box.magnitude + lines.low_cut.abs() + lines.high_cut.abs()) + UNDERFLOW
     error = gamma(values.shape[-1]) * torch.einsum("bmn,bn->bm", form.of_values.abs(), reach)
     return LinearForm(values, form.of_latent, form.constant + cuts, form.error + error)
 
@@ -189,7 +220,7 @@ def _with_limits(box: Box, multipliers: Tensor, form: LinearForm) -> LinearForm:
     return LinearForm(form.of_values - low + high, form.of_latent, constant, form.error + error)
 
 
-def _without_balance(layer: Hypersimplex, out: Box, form: LinearForm) -> LinearForm:
+def _without_balance(layer: Hypersimplex, out: Box, source: Box, form: LinearForm) -> LinearForm:
     """Take mu times (sum of outputs = demand) out of the form: mu is the median coefficient, weighted by the ranges."""
     a = form.of_values
     order = a.argsort(-1)
@@ -198,13 +229,13 @@ def _without_balance(layer: Hypersimplex, out: Box, form: LinearForm) -> LinearF
     mu = a.gather(-1, order).gather(-1, middle)
     weight, constant = layer.demand_weight.to(a), layer.demand_constant.to(a)
     limits = (layer.lower.abs().sum() + layer.upper.abs().sum()).to(a)
-    size = out.magnitude.sum(-1, keepdim=True) + limits
+    size = out.magnitude.sum(-1, keepdim=True) + limits + (source.magnitude @ weight.abs())[:, None] + constant.abs()
     error = gamma(sum(a.shape[-1:]) + weight.numel()) * mu[..., 0].abs() * size
     return LinearForm(a - mu, form.of_latent + mu * weight, form.constant + mu[..., 0] * constant, form.error + error)
 
 
-def _within(box: Box, interval: Interval | None) -> Box:
-    if interval is None:
-        return box
-    lower, upper = (torch.as_tensor(end).to(box.lower)[None] for end in (interval.lower, interval.upper))
-    return box.intersect(Box(lower, upper))
+def _given(given: Mapping[str, Interval], key: str, like: Box) -> Box | None:
+    if key not in given:
+        return None
+    lower, upper = (torch.as_tensor(end).to(like.lower)[None] for end in (given[key].lower, given[key].upper))
+    return Box(lower, upper)

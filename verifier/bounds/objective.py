@@ -65,7 +65,7 @@ def objective_bounds(
     for step in range(steps + 1):
         with torch.enable_grad():
             low = _bound(layers, known, form, error, tangents, ratio, free)
-            best = torch.minimum(best, -low.detach())
+            best = torch.fmin(best, -low.detach())
             if step == steps:
                 break
             if step == 0:
@@ -124,8 +124,15 @@ def _objective(known: LayerBoxes, hinges: Box, terms: ObjectiveTerms) -> tuple[L
         )
     )
     constant = constant + (cut * price).sum(-1, keepdim=True)
+    # The chords and what is paid beyond them, the sums of coefficients, and the rounding of the quantities themselves.
     reach = (price * hinges.magnitude * (slope + 1)).sum(-1, keepdim=True) + constant.abs()
-    error = gamma(price.numel() + 8) * 8 * reach
+    size_of_decision, size_of_latent = (
+        torch.as_tensor(a).to(like).abs() + weight @ torch.as_tensor(b).to(like).abs()
+        for a, b in ((base.of_decision, paid.of_decision), (base.of_latent, paid.of_latent))
+    )
+    sums = (size_of_decision * known.inputs[-1].magnitude).sum(-1) + (size_of_latent * known.source.magnitude).sum(-1)
+    own = (price * (slope + 1)) @ torch.as_tensor(paid.error).to(like) + float(base.error.sum())
+    error = gamma(price.numel() + 8) * (8 * reach + sums[:, None]) + own[:, None]
     zero = torch.zeros_like(error)
     return LinearForm(-of_decision[:, None], -of_latent[:, None], -constant, zero), error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -58,8 +59,9 @@ def proxy_bounds(
                 parts = (quantity.of_decision, quantity.of_latent, quantity.constant)
                 of_decision, of_latent, constant = (torch.as_tensor(part) for part in parts)
                 found = quantity_box(layers, known, known.inputs[-1], of_decision, of_latent, constant)
-                bounds = bounds.tightened(key, _interval(found))
-    return bounds
+                lower, upper = found.lower[0].numpy(), found.upper[0].numpy()
+                bounds = bounds.tightened(key, Interval(lower - quantity.error, upper + quantity.error))
+    return replace(bounds, empty=bounds.empty or bool(known.empty[0]))
 
 
 def _interval(box: Box) -> Interval:

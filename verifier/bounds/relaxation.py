@@ -12,9 +12,10 @@ from functools import singledispatch
 import torch
 from torch import Tensor
 
+from problems.interval import APART
 from proxies.layers import Affine, Clamp, Hypersimplex, Layer, Relu, Sign, SortRepair
 from proxies.layers.hypersimplex import shift_to_demand
-from proxies.layers.sort_repair import certainly_before, pairs
+from proxies.layers.sort_repair import certainly_before, pairs, sort_repair
 from solvers.safe_bound import gamma
 
 # Layers whose lines have a free slope, see `relax`.
@@ -35,11 +36,19 @@ class Box:
         return torch.maximum(self.lower.abs(), self.upper.abs())
 
     def intersect(self, other: Box) -> Box:
-        """Return the common part; crossings by rounding become the point between."""
-        lower, upper = torch.maximum(self.lower, other.lower), torch.minimum(self.upper, other.upper)
-        middle = (lower + upper) / 2
+        """Return the common part; an end that is not a number (where a bound overflowed) says nothing.
+
+        Where the two are apart nothing is inside both; the point between them then stands for what is not there.
+        """
+        lower, upper = torch.fmax(self.lower, other.lower), torch.fmin(self.upper, other.upper)
+        middle = lower / 2 + upper / 2
         crossed = lower > upper
         return Box(torch.where(crossed, middle, lower), torch.where(crossed, middle, upper))
+
+    def is_apart(self, other: Box) -> Tensor:
+        """Return for each of the batch whether an entry has no value in both, by more than rounding ((batch,))."""
+        lower, upper = torch.fmax(self.lower, other.lower), torch.fmin(self.upper, other.upper)
+        return (lower - upper > APART * torch.fmax(lower.abs(), upper.abs())).any(-1)
 
 
 @dataclass(frozen=True)
@@ -81,9 +90,12 @@ def propagate(layer: Layer, box: Box, source: Box, inner: Box | None = None) -> 
 @propagate.register
 def _(layer: Affine, box: Box, source: Box, inner: Box | None = None) -> Box:
     weight, bias = layer.matrix.detach().to(box.lower), layer.bias.detach().to(box.lower)
-    middle, radius = (box.lower + box.upper) / 2, (box.upper - box.lower) / 2
+    middle, radius = box.lower / 2 + box.upper / 2, box.upper / 2 - box.lower / 2
     centre, spread = middle @ weight.T + bias, radius @ weight.abs().T
-    error = gamma(weight.shape[1] + 4) * (box.magnitude @ weight.abs().T + bias.abs())
+    error = layer.rounding(box.magnitude)
+    known = box.lower == box.upper
+    if bool(known.any()):
+        error = torch.where(layer.exact_at(middle, known), 0.0, error)
     return Box(centre - spread - error, centre + spread + error)
 
 
@@ -113,7 +125,7 @@ def _(layer: Hypersimplex, box: Box, source: Box) -> Box | None:
         shift_to_demand(box.upper, demand.lower[:, 0], low, high)[:, None],
         shift_to_demand(box.lower, demand.upper[:, 0], low, high)[:, None],
     )
-    error = _shift_error(layer, demand)
+    error = layer.rounding(source.magnitude)[:, None]
     return Box(shift.lower - error, shift.upper + error)
 
 
@@ -122,17 +134,11 @@ def _(layer: Hypersimplex, box: Box, source: Box, inner: Box | None = None) -> B
     """Exact for independent inputs: an output rises with its own input and the demand, and falls with other inputs."""
     low, high = layer.lower.to(box.lower), layer.upper.to(box.lower)
     demand = _demand(layer, source)
-    error = _shift_error(layer, demand)
+    error = layer.rounding(source.magnitude)[:, None]
     return Box(
         _extreme_outputs(box.lower, box.upper, demand.lower[:, 0], low, high, error, -1.0),
         _extreme_outputs(box.upper, box.lower, demand.upper[:, 0], low, high, error, 1.0),
     )
-
-
-def _shift_error(layer: Hypersimplex, demand: Box) -> Tensor:
-    """Return the rounding of a sum of n limits, and of the division by the number of free entries ((batch, 1))."""
-    low, high = layer.lower.to(demand.lower), layer.upper.to(demand.lower)
-    return gamma(4 * low.numel()) * (low.abs().sum() + high.abs().sum() + demand.magnitude)
 
 
 @inner_box.register
@@ -144,7 +150,10 @@ def _(layer: SortRepair, box: Box, source: Box) -> Box | None:
 
 @propagate.register
 def _(layer: SortRepair, box: Box, source: Box, inner: Box | None = None) -> Box:
-    """1 where all items that may come before leave room; 0 where those that certainly come before leave none."""
+    """1 where all items that may come before leave room; 0 where those that certainly come before leave none.
+
+    Where the order of all items is certain, and the whole part of the capacity, the choice is that of the forward pass.
+    """
     inner = inner_box(layer, box, source) if inner is None else inner
     assert inner is not None
     weights = layer.weights.to(box.lower)
@@ -155,7 +164,10 @@ def _(layer: SortRepair, box: Box, source: Box, inner: Box | None = None) -> Box
     in_ = weights + torch.einsum("bji,j->bi", may_precede, weights) <= capacity.lower
     must_precede = torch.einsum("bji,j->bi", before, weights) if layer.greedy == "prefix" else 0.0
     out = weights + must_precede > capacity.upper
-    return Box(in_.to(box.lower), (~out).to(box.lower))
+    certain = (before + before.transpose(-1, -2) + torch.eye(weights.numel()).to(before) > 0).all(-1).all(-1)
+    certain = (certain & (capacity.lower.floor() == capacity.upper.floor())[:, 0])[:, None]
+    choice = sort_repair((box.lower + box.upper) / 2, capacity.lower[:, 0], weights, layer.greedy)
+    return Box(torch.where(certain, choice, in_.to(choice)), torch.where(certain, choice, (~out).to(choice)))
 
 
 def _affine_range(weight: Tensor, constant: Tensor, source: Box) -> Box:
@@ -163,6 +175,8 @@ def _affine_range(weight: Tensor, constant: Tensor, source: Box) -> Box:
     a, c = weight.to(source.lower), constant.to(source.lower)
     ends = torch.stack([a * source.lower, a * source.upper])
     error = gamma(a.numel() + 2) * (source.magnitude @ a.abs() + c.abs())
+    if bool((c == 0) & ((a != 0).sum() == 1) & (a.sum() == 1)):  # One entry as it is.
+        error = torch.zeros_like(error)
     return Box((ends.amin(0).sum(-1) + c - error)[:, None], (ends.amax(0).sum(-1) + c + error)[:, None])
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from problems.domain import Domain
-from problems.errors import InputError
+from problems.errors import InputError, SolveTimeoutError
 from problems.interval import Vector
 from problems.parametric import ParametricProblem
 from proxies.proxy import Proxy, latent_layers
@@ -115,7 +115,7 @@ class Trial:
         """Return the gap by the independent exact solve, which alone refutes; -inf where the input does not count."""
         try:
             witness = replay(self.proxy, self.problem, self.domain, latent)
-        except InputError:
+        except (InputError, SolveTimeoutError):
             return -np.inf
         return self._compare(witness)
 

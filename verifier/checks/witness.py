@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from problems.domain import Domain
-from problems.errors import InputError
+from problems.errors import InputError, SolveTimeoutError
 from problems.parametric import ParametricProblem
 from proxies.proxy import Proxy
 from verifier.certificate_schema import Certificate, WitnessPart
@@ -53,7 +53,7 @@ def check_witness(
     latent = np.array(stored.latent, dtype=np.float64)
     try:
         again = replay(proxy, problem, domain, latent)
-    except InputError as error:
+    except (InputError, SolveTimeoutError) as error:
         return [finding("the witness can be replayed", False, str(error))], None
     moved = float((np.abs(again.latent - latent) / np.maximum(1.0, np.abs(latent))).max(initial=0.0))
     gap = exact_gap(again, problem, claim.measure == "relative")
