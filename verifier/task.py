@@ -93,7 +93,10 @@ class Task:
     @property
     def least_goal(self) -> float:
         """The gap (where gaps are signed: the difference of two) below which none counts, in the measure's unit."""
-        return LEAST_GOAL * (self.solver_slack / self.least_size if self.relative else self.solver_slack)
+        if self.relative and self.least_size > 0:
+            return LEAST_GOAL * self.solver_slack / self.least_size
+        # A relative gap of a problem whose values are not bounded yet.
+        return LEAST_GOAL * (SLACK if self.relative else self.solver_slack)
 
     @cached_property
     def slack(self) -> float:

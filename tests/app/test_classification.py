@@ -109,7 +109,7 @@ def test_a_certificate_without_its_sample_is_damaged(
     capsys.readouterr()
     assert run(["check", str(tmp_path / "certificate.json"), model]) >= 64
     error = capsys.readouterr().err
-    assert "sample is wrong at centre" in error
+    assert "damaged at problem (classification.centre" in error
     assert error.count("\n") == 1
 
 
