@@ -73,9 +73,8 @@ class GurobiSession(Session):
             self._twins: dict[int, Any] = {}
             self._set_twins(np.arange(model.rows), model.row_lower, model.row_upper)
             self._model.update()
-            twins = self._twins.keys()
-            entries = model.matrix.nnz + sum(int(np.diff(model.matrix.indptr)[row]) for row in twins)
-            check_kept(f"Gurobi {self.version()}", entries, self._model.NumNZs)
+            of_twins = np.diff(model.matrix.indptr)[list(self._twins)]
+            check_kept("Gurobi", model.matrix.nnz + int(of_twins.sum()), self._model.NumNZs)
             if max(self._model.NumVars, self._model.NumConstrs) > FREE_LIMIT and is_limited(self._env):
                 raise too_large(self._model.NumVars, self._model.NumConstrs)
 

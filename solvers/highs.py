@@ -35,8 +35,6 @@ HEURISTIC_EFFORT = 0.05
 HEURISTICS = ["mip_heuristic_run_feasibility_jump", "mip_heuristic_run_rins", "mip_heuristic_run_rens"]
 # Only an infeasibility found within this many nodes is doubted: all false ones were, and a long search is not repeated.
 DOUBTED_NODES = 100
-
-
 # HiGHS drops matrix entries up to this: the least value that it accepts for the option.
 SMALL_ENTRY = 1e-12
 
@@ -55,14 +53,20 @@ class HighsSession(Session):
 
     def _load(self, model: LinearModel) -> None:
         self._highs = highspy.Highs()
-        options = {"output_flag": False, "threads": 1, "random_seed": self.seed, "presolve_rule_off": AGGREGATOR}
-        for key, value in {**options, "small_matrix_value": SMALL_ENTRY}.items():
+        options: dict[str, Any] = {
+            "output_flag": False,
+            "threads": 1,
+            "random_seed": self.seed,
+            "presolve_rule_off": AGGREGATOR,
+        }
+        options["small_matrix_value"] = SMALL_ENTRY
+        for key, value in options.items():
             self._highs.setOptionValue(key, value)
         if self._highs.passModel(_as_highs(model)) == highspy.HighsStatus.kError:
             raise SolverFailedError(
                 "HiGHS does not accept the model; use another solver, or scale the network's numbers"
             )
-        check_kept(f"HiGHS {self.version()}", model.matrix.nnz, self._highs.getNumNz())
+        check_kept("HiGHS", model.matrix.nnz, self._highs.getNumNz())
         self._is_mip = bool(model.integer.any())
         self._cost_columns = np.flatnonzero(model.cost).astype(np.int32)
         self._kept_basis: highspy.HighsBasis | None = None

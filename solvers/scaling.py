@@ -214,9 +214,9 @@ def _sums(data: Vector, lower: Vector, upper: Vector, of_row: NDArray[np.int64],
     """Return limits ((count,)) of each row's sum of data * x over lower <= x <= upper, rounded outward."""
     low, high, size = np.zeros(count), np.zeros(count), np.zeros(count)
     ends = np.stack([data * lower, data * upper])
-    np.add.at(low, of_row, ends.min(axis=0, initial=0.0) if not data.size else ends.min(axis=0))
-    np.add.at(high, of_row, ends.max(axis=0, initial=0.0) if not data.size else ends.max(axis=0))
-    np.add.at(size, of_row, np.abs(ends).max(axis=0, initial=0.0) + UNDERFLOW)
+    np.add.at(low, of_row, ends.min(axis=0))
+    np.add.at(high, of_row, ends.max(axis=0))
+    np.add.at(size, of_row, np.abs(ends).max(axis=0) + UNDERFLOW)
     error = gamma(data.size) * size
     return low - error, high + error
 

@@ -82,7 +82,7 @@ class ScipSession(Session):
             body = self._parts.Expr({self._parts.Term(self._x[indices[k]]): float(data[k]) for k in entries})
             self._rows.append(scip.addCons(self._parts.ExprCons(body, lhs=low, rhs=high)))
         kept = sum(len(scip.getValsLinear(row)) for row in self._rows)
-        check_kept(f"SCIP {self.version()}", model.matrix.nnz, kept)
+        check_kept("SCIP", model.matrix.nnz, kept)
 
     def _limits(self, *vectors: Vector) -> tuple[list[float], ...]:
         infinity = self._scip.infinity()
